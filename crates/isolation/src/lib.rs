@@ -1,0 +1,22 @@
+//! The walls: isolation levels behind one contract.
+//!
+//! ```text
+//! Launch ──Backend::launch──► Sandbox (not committed: dies with its launcher)
+//!                                │ record() stored by the caller
+//!                                ▼ commit()
+//!                             Sandbox (carries on alone; adopt() finds it again)
+//! ```
+//! This crate knows how a wall is built and torn down. It does not know who asks, or why.
+
+mod contract;
+mod logs;
+mod registry;
+mod stream;
+
+pub use contract::{
+    Adopted, Backend, BoxFuture, Capabilities, Connect, Event, Exit, Gone, LaunchError, Record, Sandbox, Swept,
+    Unavailable, Usage,
+};
+pub use logs::{LogAcker, LogBatch, LogGap, LogLine, LogStream, Output};
+pub use registry::Registry;
+pub use stream::Stream;

@@ -1,0 +1,100 @@
+//! One `[service.NAME]` table, validated.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::{InstanceId, Level, LevelChoice, Limits, Mount, Network, ServiceName};
+
+/// What happens to an idle instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SleepMode {
+    /// It is stopped and started again on demand; only its files survive.
+    #[default]
+    Stop,
+    /// Its processes are frozen in place and thawed on demand; memory survives.
+    Freeze,
+}
+
+/// Active HTTP health check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// Path asked with GET; any 2xx or 3xx answer is healthy.
+    pub path: String,
+    /// Time between two checks.
+    pub interval: Duration,
+    /// Time until a check counts as failed.
+    pub timeout: Duration,
+    /// Consecutive failures until the instance is unhealthy and restarted.
+    pub failures: u32,
+}
+
+/// When an instance that ended by itself is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RestartMode {
+    /// Whatever its exit status.
+    Always,
+    /// Only after a non-zero status or a signal.
+    #[default]
+    OnFailure,
+    /// Never.
+    Never,
+}
+
+/// Restart policy with exponential back-off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestartPolicy {
+    /// When to restart at all.
+    pub mode: RestartMode,
+    /// Delay before the second restart in a row; the first is immediate. Doubles up to `backoff_max`.
+    pub backoff: Duration,
+    /// Longest delay.
+    pub backoff_max: Duration,
+    /// Restarts within `window` after which the instance is `failed`.
+    pub max_restarts: u32,
+    /// The window in which restarts are counted.
+    pub window: Duration,
+}
+
+/// A service: a program that runs once per tenant.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServiceSpec {
+    /// Its name.
+    pub name: ServiceName,
+    /// Program and arguments, with `{name} {id} {data_dir} {port} {socket}` not yet filled in.
+    pub command: Vec<String>,
+    /// Environment, values with the same placeholders.
+    pub env: BTreeMap<String, String>,
+    /// Working directory, absolute.
+    pub workdir: PathBuf,
+    /// Root of the tenants' data, absolute (`{data_dir}` in templates); `{data_dir}/{id}` is writable.
+    pub data_dir: PathBuf,
+    /// The level asked for.
+    pub isolation: LevelChoice,
+    /// The weakest level that will do.
+    pub min_isolation: Option<Level>,
+    /// Which network it sees.
+    pub network: Network,
+    /// Further host paths to show.
+    pub mounts: Vec<Mount>,
+    /// What each instance may use.
+    pub limits: Limits,
+    /// Active health check, if any.
+    pub health: Option<HealthCheck>,
+    /// Time from launch until it must accept connections.
+    pub startup_timeout: Duration,
+    /// Time from SIGTERM to SIGKILL.
+    pub stop_timeout: Duration,
+    /// Time until a request without an answer is given up with 504.
+    pub request_timeout: Duration,
+    /// Time without requests after which it sleeps; `None` never.
+    pub idle_timeout: Option<Duration>,
+    /// How it sleeps.
+    pub sleep: SleepMode,
+    /// Restart policy.
+    pub restart: RestartPolicy,
+    /// Most requests that may wait for a wake; further ones get 503.
+    pub hold_queue: usize,
+    /// Raw TCP ports on the host, each naming one instance.
+    pub listen_tcp: BTreeMap<InstanceId, u16>,
+}

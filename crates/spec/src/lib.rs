@@ -1,0 +1,23 @@
+//! What was asked for.
+//!
+//! This crate is the border where text becomes types: names, levels, limits, durations and the whole of
+//! `insula.toml`. It is pure: apart from reading the configuration file it touches nothing, and nothing in
+//! it waits. Every other crate receives values that cannot be malformed.
+//!
+//! ```text
+//! insula.toml ──parse──► raw tables ──validate──► Config ──render(placement)──► Launch
+//! ```
+
+pub mod config;
+mod instance;
+mod launch;
+mod level;
+mod limits;
+mod units;
+
+pub use config::{Config, ServiceSpec};
+pub use instance::{InstanceId, InstanceName, InvalidName, ServiceName};
+pub use launch::{IdRange, Launch, Mount, Network, Placement};
+pub use level::{Level, LevelChoice, UnknownLevel};
+pub use limits::{CpuQuota, CpuWeight, Limits};
+pub use units::{ByteSize, InvalidUnit, parse_bytes, parse_duration};

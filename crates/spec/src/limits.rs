@@ -1,0 +1,71 @@
+//! Resource limits, as types that cannot hold nonsense.
+
+use serde::{Deserialize, Serialize};
+
+use crate::units::ByteSize;
+
+/// Relative share of CPU time under contention, 1 to 10,000; 100 is the default of the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CpuWeight(u16);
+
+impl CpuWeight {
+    /// Smallest and largest weight that cgroup v2 takes.
+    pub const RANGE: std::ops::RangeInclusive<u64> = 1..=10_000;
+
+    /// Brings any number into range; the second value tells whether it had to be changed.
+    #[must_use]
+    pub fn clamped(asked: u64) -> (Self, bool) {
+        let kept = asked.clamp(*Self::RANGE.start(), *Self::RANGE.end());
+        (Self(u16::try_from(kept).unwrap_or(10_000)), kept != asked)
+    }
+
+    /// The weight, 1 to 10,000.
+    #[must_use]
+    pub fn get(self) -> u16 {
+        self.0
+    }
+}
+
+/// Upper bound on CPU time, in thousandths of one CPU (1,500 is one and a half CPUs).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CpuQuota(u32);
+
+impl CpuQuota {
+    /// Smallest quota that the kernel can enforce: 1 ms in every 100 ms.
+    pub const MIN_MILLIS: u32 = 10;
+
+    /// A quota in thousandths of a CPU; `None` below [`Self::MIN_MILLIS`].
+    #[must_use]
+    pub fn from_millis(millis: u32) -> Option<Self> {
+        (millis >= Self::MIN_MILLIS).then_some(Self(millis))
+    }
+
+    /// Thousandths of one CPU.
+    #[must_use]
+    pub fn millis(self) -> u32 {
+        self.0
+    }
+}
+
+/// What a sandbox may use. `None` means not limited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Limits {
+    /// Memory of all its processes together; beyond it the kernel kills (`oom`).
+    pub memory: Option<ByteSize>,
+    /// Share of CPU time under contention.
+    pub cpu_weight: Option<CpuWeight>,
+    /// Hard bound on CPU time.
+    pub cpu_quota: Option<CpuQuota>,
+    /// Number of processes and threads.
+    pub pids: Option<u32>,
+    /// Open files of each process (`RLIMIT_NOFILE`).
+    pub open_files: Option<u32>,
+}
+
+impl Limits {
+    /// Whether anything here needs a control group to be enforced.
+    #[must_use]
+    pub fn need_cgroup(&self) -> bool {
+        self.memory.is_some() || self.cpu_weight.is_some() || self.cpu_quota.is_some() || self.pids.is_some()
+    }
+}
