@@ -1,1 +1,51 @@
-//! Placeholder while the workspace is laid out.
+//! The protocol between a host and the agent behind its wall.
+//!
+//! A frame is a `u32` length (little-endian, of what follows), a `u8` kind, and the fields of that kind in
+//! order. Strings and byte strings are a `u32` length and their bytes; lists are a `u32` count and their
+//! items. File descriptors travel beside the frame that announces them, in its order, over `SCM_RIGHTS`.
+//!
+//! ```text
+//!  host                              agent (stage 0)            agent (inside)
+//!   │ Setup + fds ────────────────────► │ unshare, fork ───────────►│
+//!   │ ◄───────────────── ShellReady{pid}│ exits                     │  blank shell, waits
+//!   │ Launch + fds ────────────────────────────────────────────────►│  builds the view, runs the workload
+//!   │ ◄──────────────────────────────────────────────────── Started │
+//!   │ Commit ──────────────────────────────────────────────────────►│  from here it outlives its launcher
+//!   │ ◄──────────────────────────────────────────────────  Committed│
+//!   │ ◄─────────────────────────────────────────────── Listening+fd │
+//!   │ ◄────────────────────────────────────────── Log ─── LogAck ──►│
+//!   │ ◄────────────────────────────────────────────────────  Exited │
+//!   │ Launch (again, same walls) or Bye ───────────────────────────►│
+//! ```
+//! After a restart of the host side a new connection starts with `Hello`, answered by `Welcome`.
+//!
+//! Both sides decode strictly: an unknown kind, a length beyond the bound, trailing bytes or malformed text
+//! is an error, never a guess. The host treats what comes from an agent as hostile.
+#![forbid(unsafe_code)]
+
+mod agent;
+mod host;
+mod launch;
+mod wire;
+
+pub use agent::{Ended, FromAgent, Line, Phase, Step};
+pub use host::{SETUP_MAX_FDS, Setup, ToAgent, Walls};
+pub use launch::{Ids, LaunchPlan, Probe, ViewOp, ViewPlan};
+pub use wire::{Decoder, Malformed};
+
+/// Version of this protocol. Both sides refuse any other.
+pub const VERSION: u16 = 1;
+
+/// Largest frame that a host sends, in bytes after the length: room for a large environment.
+pub const MAX_TO_AGENT: usize = 1 << 20;
+
+/// Largest frame that an agent sends, in bytes after the length.
+pub const MAX_FROM_AGENT: usize = 192 * 1024;
+
+/// Most file descriptors beside one frame.
+pub const MAX_FDS: usize = 64;
+
+/// Longest line in a [`FromAgent::Log`], in bytes; a longer one is split.
+pub const MAX_LINE: usize = 16 * 1024;
+
+const _: () = assert!(MAX_LINE * 2 < MAX_FROM_AGENT, "a log frame must hold any line");

@@ -1,0 +1,198 @@
+//! The protocol as claims: what is encoded decodes to itself, goldens do not move, and nothing that an
+//! agent could send makes the host panic.
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+use insula_frames::{
+    Decoder, Ended, FromAgent, Ids, LaunchPlan, Line, MAX_FROM_AGENT, Malformed, Phase, Probe, Setup, Step,
+    ToAgent, ViewOp, ViewPlan, Walls,
+};
+use proptest::prelude::*;
+
+fn plan() -> LaunchPlan {
+    LaunchPlan {
+        argv: vec!["python3".into(), "app.py".into()],
+        env: vec!["PORT=8080".into()],
+        cwd: "/srv".into(),
+        ids: Some(Ids { agent_root: true, workload: 1000 }),
+        view: Some(ViewPlan {
+            hostname: "alice".into(),
+            ops: vec![
+                ViewOp::Attach { target: "/srv".into(), dir: true },
+                ViewOp::Bind {
+                    source: "/usr".into(),
+                    target: "/usr".into(),
+                    read_only: true,
+                    optional: false,
+                },
+                ViewOp::Tmpfs { target: "/tmp".into(), mode: 0o1777, size: 1 << 20 },
+                ViewOp::Proc { target: "/proc".into() },
+                ViewOp::Symlink { target: "/bin".into(), to: "usr/bin".into() },
+                ViewOp::File { target: "/etc/hosts".into(), content: b"x".to_vec() },
+                ViewOp::Dir { target: "/run".into(), mode: 0o755 },
+                ViewOp::Own { target: "/data".into() },
+            ],
+        }),
+        open_files: Some(64),
+        filters: vec![vec![0; 8]],
+        probe: Probe { port: 8080, socket: "/run/app.sock".into() },
+        spill: true,
+    }
+}
+
+fn to_agent() -> Vec<ToAgent> {
+    vec![
+        ToAgent::Hello { version: 1, epoch: 7, logs_from: 9 },
+        ToAgent::Setup(Setup {
+            key: "k".into(),
+            walls: Walls::USER.and(Walls::PID),
+            map_self: Some(1000),
+            agent_groups: 2,
+            app_groups: 4,
+        }),
+        ToAgent::Launch(Box::new(plan())),
+        ToAgent::Commit,
+        ToAgent::Signal(15),
+        ToAgent::KillAll,
+        ToAgent::Pause,
+        ToAgent::Resume,
+        ToAgent::Sockets { count: 4, v6: false },
+        ToAgent::LogAck { next: 3 },
+        ToAgent::Bye,
+    ]
+}
+
+fn from_agent() -> Vec<FromAgent> {
+    let line = Line { seq: 1, micros: 2, stderr: true, bytes: b"hello".to_vec() };
+    vec![
+        FromAgent::Welcome { version: 1, key: "k".into(), phase: Phase::Blank, next_line: 0 },
+        FromAgent::Welcome {
+            version: 1,
+            key: "k".into(),
+            phase: Phase::Running { listening: true },
+            next_line: 5,
+        },
+        FromAgent::Welcome {
+            version: 1,
+            key: "k".into(),
+            phase: Phase::Exited(Ended::Signal(9)),
+            next_line: 5,
+        },
+        FromAgent::ShellReady { pid: 42 },
+        FromAgent::Started,
+        FromAgent::Failed { step: Step::Exec, errno: 2, detail: "python3".into() },
+        FromAgent::Committed,
+        FromAgent::Listening { v6: false, unix: false, passed: true },
+        FromAgent::Exited { ended: Ended::Code(1), next_line: 8 },
+        FromAgent::Sockets { count: 2 },
+        FromAgent::Log { gap: Some((1, 4)), lines: vec![line] },
+    ]
+}
+
+fn cut(bytes: &[u8]) -> (u8, Vec<u8>) {
+    let mut decoder = Decoder::new(1 << 20);
+    decoder.push(bytes);
+    let (kind, fields) = decoder.next_frame().unwrap().unwrap();
+    (kind, fields.to_vec())
+}
+
+#[test]
+fn every_frame_decodes_to_itself() {
+    for frame in to_agent() {
+        let (kind, fields) = cut(&frame.encode());
+        assert_eq!(ToAgent::decode(kind, &fields), Ok(frame));
+    }
+    for frame in from_agent() {
+        let (kind, fields) = cut(&frame.encode());
+        assert_eq!(FromAgent::decode(kind, &fields), Ok(frame));
+    }
+}
+
+#[test]
+fn every_truncation_and_every_trailing_byte_is_refused() {
+    for frame in from_agent() {
+        let (kind, fields) = cut(&frame.encode());
+        for end in 0..fields.len() {
+            assert!(FromAgent::decode(kind, &fields[..end]).is_err(), "{frame:?} cut at {end}");
+        }
+        let longer = [&fields[..], &[0]].concat();
+        assert_eq!(FromAgent::decode(kind, &longer), Err(Malformed::Trailing));
+    }
+    for frame in to_agent() {
+        let (kind, fields) = cut(&frame.encode());
+        for end in 0..fields.len() {
+            assert!(ToAgent::decode(kind, &fields[..end]).is_err(), "{frame:?} cut at {end}");
+        }
+    }
+}
+
+/// The wire format is a promise to agents of older builds: these bytes may not change without a new VERSION.
+#[test]
+fn the_wire_format_does_not_move() {
+    assert_eq!(
+        FromAgent::Exited { ended: Ended::Code(1), next_line: 8 }.encode(),
+        [14, 0, 0, 0, 6, 0, 1, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0]
+    );
+    assert_eq!(
+        ToAgent::Hello { version: 1, epoch: 2, logs_from: 3 }.encode(),
+        [19, 0, 0, 0, 0, 1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0]
+    );
+}
+
+#[test]
+fn claimed_counts_do_not_allocate() {
+    let mut fields = vec![0];
+    fields.extend(u32::MAX.to_le_bytes());
+    assert_eq!(FromAgent::decode(8, &fields), Err(Malformed::Short));
+}
+
+#[test]
+fn a_line_over_the_bound_is_refused() {
+    let long = Line { seq: 0, micros: 0, stderr: false, bytes: vec![0; insula_frames::MAX_LINE + 1] };
+    let (kind, fields) = cut(&FromAgent::Log { gap: None, lines: vec![long] }.encode());
+    assert_eq!(FromAgent::decode(kind, &fields), Err(Malformed::Value));
+}
+
+proptest! {
+    #[test]
+    fn random_fields_never_panic(kind in 0u8..16, fields in proptest::collection::vec(any::<u8>(), 0..256)) {
+        let agent = FromAgent::decode(kind, &fields);
+        let host = ToAgent::decode(kind, &fields);
+        if let Ok(frame) = agent {
+            let (kind, again) = cut(&frame.encode());
+            prop_assert_eq!(kind, frame.encode()[4]);
+            prop_assert_eq!(FromAgent::decode(kind, &again), Ok(frame));
+        }
+        if let Ok(frame) = host {
+            prop_assert_eq!(cut(&frame.encode()).1, fields);
+        }
+    }
+
+    #[test]
+    fn a_stream_splits_anywhere(cuts in proptest::collection::vec(1usize..40, 0..60)) {
+        let stream: Vec<u8> = from_agent().iter().flat_map(FromAgent::encode).collect();
+        let mut decoder = Decoder::new(MAX_FROM_AGENT);
+        let mut seen = Vec::new();
+        let mut rest = &stream[..];
+        let mut cuts = cuts.into_iter();
+        while !rest.is_empty() {
+            let n = cuts.next().unwrap_or(rest.len()).min(rest.len());
+            decoder.push(&rest[..n]);
+            rest = &rest[n..];
+            while let Some((kind, fields)) = decoder.next_frame().unwrap() {
+                seen.push(FromAgent::decode(kind, fields).unwrap());
+            }
+        }
+        prop_assert_eq!(seen, from_agent());
+        prop_assert!(decoder.is_empty());
+    }
+
+    #[test]
+    fn random_streams_end_in_an_error_or_wait(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
+        let mut decoder = Decoder::new(128);
+        decoder.push(&bytes);
+        while let Ok(Some((kind, fields))) = decoder.next_frame() {
+            prop_assert!(fields.len() < 128);
+            drop(FromAgent::decode(kind, fields));
+        }
+    }
+}
