@@ -1,1 +1,36 @@
-fn main() {}
+//! The program behind every wall.
+//!
+//! It is executed by the host with one end of a socket pair as standard input, and lives in three stages:
+//!
+//! ```text
+//! stage 0   (host's namespaces)  takes its control groups, raises the walls, forks, ends
+//! shell     (inside, PID 1)      waits; its *launchpad*, a child in the workload's control groups, waits too
+//! agent     (inside, PID 1)      after Launch: builds the view, lets the launchpad execute the workload,
+//!                                reaps, forwards signals, keeps the output, hands out sockets
+//! ```
+//! Until `Commit` it ends, and everything in its walls with it, when the connection to its launcher ends.
+//! After it, it waits for the next host on its listening socket.
+//!
+//! It is single-threaded, holds no secret beyond the environment it passes on, and trusts its host; the host
+//! does not trust it.
+
+mod host;
+mod inside;
+mod launchpad;
+mod life;
+mod log;
+mod output;
+mod probe;
+mod reaper;
+mod spill;
+mod stage0;
+mod view;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match stage0::run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(()) => ExitCode::FAILURE,
+    }
+}

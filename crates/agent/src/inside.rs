@@ -1,0 +1,381 @@
+//! The agent's event loop.
+
+use std::fs::File;
+use std::io;
+use std::mem;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use insula_frames::{Ended, FromAgent, LaunchPlan, Step, ToAgent, VERSION};
+use insula_linux::credentials;
+use insula_linux::signals::{self, SignalFd};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{SocketFlags, accept_with};
+use rustix::process::DumpableBehavior;
+use rustix::thread::CapabilitySet;
+
+use crate::host::Connection;
+use crate::launchpad::{Launchpad, Outcome};
+use crate::life::{Life, Running};
+use crate::log::Log;
+use crate::output::{Found, OutputPipe};
+use crate::probe::{self, Prober};
+use crate::reaper::{self, Reaped};
+use crate::stage0::Material;
+use crate::view;
+
+/// Most connections that have not said `Hello` yet.
+const VISITORS: usize = 4;
+
+/// What the agent keeps of its power once a workload runs: what ending it and starting it again takes.
+const KEPT: CapabilitySet = CapabilitySet::KILL
+    .union(CapabilitySet::SETUID)
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::SETPCAP)
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::FOWNER);
+
+/// A source of events.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    Children,
+    Listener,
+    Host,
+    Visitor(usize),
+    Output(usize),
+    Launchpad,
+}
+
+fn readable(source: Source, fd: BorrowedFd<'_>) -> (Source, PollFd<'_>) {
+    (source, PollFd::from_borrowed_fd(fd, PollFlags::IN))
+}
+
+/// The program behind the wall.
+pub(crate) struct Agent {
+    material: Material,
+    signals: SignalFd,
+    host: Option<Connection>,
+    epoch: u64,
+    visitors: Vec<Connection>,
+    committed: bool,
+    over: bool,
+    log: Log,
+    outputs: Vec<OutputPipe>,
+    scratch: Vec<PathBuf>,
+    life: Life,
+}
+
+impl Agent {
+    pub(crate) fn new(host: Connection, material: Material, launchpad: Launchpad) -> io::Result<Self> {
+        Ok(Self {
+            material,
+            signals: SignalFd::block(&[libc::SIGCHLD])?,
+            host: Some(host),
+            epoch: 0,
+            visitors: Vec::new(),
+            committed: false,
+            over: false,
+            log: Log::new(),
+            outputs: Vec::new(),
+            scratch: Vec::new(),
+            life: Life::Blank(launchpad),
+        })
+    }
+
+    /// Serves until `Bye`, or until the launcher goes away before `Commit`.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        while !self.over {
+            self.speak();
+            for source in self.wait()? {
+                self.handle(source)?;
+            }
+            self.look_for_listener();
+        }
+        self.end_everything()
+    }
+
+    /// Hands log lines to the host as fast as it takes them, and writes what waits.
+    fn speak(&mut self) {
+        let Some(host) = &mut self.host else { return };
+        while !host.is_busy() && self.log.has_news() {
+            let Some(batch) = self.log.take_batch() else { break };
+            host.send(&batch);
+        }
+        if host.flush().is_err() {
+            self.lose_host();
+        }
+    }
+
+    /// Waits until something is to be done and tells what.
+    fn wait(&self) -> io::Result<Vec<Source>> {
+        let timeout = self.life.prober().map(|p| p.due().saturating_duration_since(Instant::now()));
+        let timeout = timeout.and_then(|t| Timespec::try_from(t).ok());
+        let (sources, mut fds): (Vec<_>, Vec<_>) = self.watched().into_iter().unzip();
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+        let ready = fds.iter().map(|fd| !fd.revents().is_empty());
+        // Later positions first: handling one may remove it from its list.
+        Ok(sources.into_iter().zip(ready).filter(|(_, r)| *r).map(|(s, _)| s).rev().collect())
+    }
+
+    fn watched(&self) -> Vec<(Source, PollFd<'_>)> {
+        let mut all = vec![readable(Source::Children, self.signals.as_fd())];
+        if self.committed && self.visitors.len() < VISITORS {
+            all.push(readable(Source::Listener, self.material.listener.as_fd()));
+        }
+        if let Some(host) = &self.host {
+            let out = if host.wants_to_write() { PollFlags::OUT } else { PollFlags::empty() };
+            all.push((Source::Host, PollFd::from_borrowed_fd(host.as_fd(), PollFlags::IN | out)));
+        }
+        all.extend(self.visitors.iter().enumerate().map(|(n, v)| readable(Source::Visitor(n), v.as_fd())));
+        all.extend(self.outputs.iter().enumerate().map(|(n, o)| readable(Source::Output(n), o.as_fd())));
+        all.extend(self.life.starting().map(|pad| readable(Source::Launchpad, pad.as_fd())));
+        all
+    }
+
+    fn handle(&mut self, source: Source) -> io::Result<()> {
+        match source {
+            Source::Children => self.reap(),
+            Source::Listener => self.accept(),
+            Source::Host => self.hear(),
+            Source::Visitor(n) => self.greet(n),
+            Source::Output(n) => self.read_output(n),
+            Source::Launchpad => {
+                self.settle_start();
+                Ok(())
+            }
+        }
+    }
+
+    fn tell(&mut self, frame: &FromAgent) {
+        if let Some(host) = &mut self.host {
+            host.send(frame);
+        }
+    }
+
+    fn lose_host(&mut self) {
+        self.host = None;
+        self.over |= !self.committed;
+    }
+
+    // ── connections ────────────────────────────────────────────────────────────────────────────────────
+
+    fn accept(&mut self) -> io::Result<()> {
+        match accept_with(&self.material.listener, SocketFlags::CLOEXEC) {
+            Ok(socket) => self.visitors.push(Connection::new(socket)?),
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::CONNABORTED | rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+        Ok(())
+    }
+
+    /// A visitor with a `Hello` of the newest epoch becomes the host; any other is turned away.
+    fn greet(&mut self, n: usize) -> io::Result<()> {
+        let mut visitor = self.visitors.remove(n);
+        if !visitor.fill().unwrap_or(false) {
+            return Ok(());
+        }
+        match visitor.next_frame() {
+            Ok(Some((ToAgent::Hello { version, epoch, logs_from }, _))) => {
+                let key = self.material.key.clone();
+                let (phase, next_line) = (self.life.phase(), self.log.next());
+                visitor.send(&FromAgent::Welcome { version: VERSION, key, phase, next_line });
+                if version == VERSION && epoch >= self.epoch {
+                    self.epoch = epoch;
+                    self.log.start_from(logs_from);
+                    if let Life::Running(Running { listening: Some((v6, unix)), .. }) = self.life {
+                        visitor.send(&FromAgent::Listening { v6, unix, passed: false });
+                    }
+                    self.host = Some(visitor);
+                } else {
+                    // The answer says why; whether it arrives does not matter.
+                    drop(visitor.flush());
+                }
+            }
+            Ok(None) => self.visitors.insert(n, visitor),
+            Ok(Some(_)) | Err(_) => {}
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self) -> io::Result<()> {
+        let Some(host) = &mut self.host else { return Ok(()) };
+        let open = host.fill().unwrap_or(false);
+        loop {
+            let Some(host) = &mut self.host else { return Ok(()) };
+            match host.next_frame() {
+                Ok(Some((frame, fds))) => self.obey(frame, fds)?,
+                Ok(None) if open => return Ok(()),
+                Ok(None) | Err(_) => {
+                    self.lose_host();
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn obey(&mut self, frame: ToAgent, fds: Vec<OwnedFd>) -> io::Result<()> {
+        match frame {
+            ToAgent::Hello { .. } | ToAgent::Setup(_) => self.lose_host(),
+            ToAgent::Launch(plan) => {
+                if let Err((step, e, detail)) = self.launch(&plan, fds) {
+                    self.life = Life::Spent;
+                    let errno = e.raw_os_error().unwrap_or(0);
+                    self.tell(&FromAgent::Failed { step, errno, detail });
+                }
+            }
+            ToAgent::Commit => {
+                self.committed = true;
+                self.tell(&FromAgent::Committed);
+            }
+            ToAgent::Signal(signal) => {
+                if let Some(main) = self.life.main() {
+                    // It may have ended by itself; then its end is on the way to the host already.
+                    drop(signals::signal_child(main, signal));
+                }
+            }
+            ToAgent::KillAll => reaper::kill_all(self.material.own_pids)?,
+            ToAgent::Pause => signals::signal_all_others(libc::SIGSTOP)?,
+            ToAgent::Resume => signals::signal_all_others(libc::SIGCONT)?,
+            ToAgent::Sockets { count, v6 } => {
+                let sockets = probe::unconnected(count, v6);
+                let count = u8::try_from(sockets.len()).unwrap_or(0);
+                if let Some(host) = &mut self.host {
+                    host.send_with(&FromAgent::Sockets { count }, sockets);
+                }
+            }
+            ToAgent::LogAck { next } => self.log.ack(next),
+            ToAgent::Bye => self.over = true,
+        }
+        Ok(())
+    }
+
+    // ── the workload ───────────────────────────────────────────────────────────────────────────────────
+
+    fn launch(&mut self, plan: &LaunchPlan, mut fds: Vec<OwnedFd>) -> Result<(), (Step, io::Error, String)> {
+        let busy =
+            || (Step::Exec, io::Error::from_raw_os_error(libc::EBUSY), "these walls are in use".to_owned());
+        let mut pad = match mem::replace(&mut self.life, Life::Spent) {
+            Life::Blank(pad) | Life::Exited(_, Some(pad)) => pad,
+            _ => return Err(busy()),
+        };
+        if plan.spill
+            && let Some(file) = fds.pop()
+        {
+            self.log.spill_into(File::from(file));
+        }
+        if plan.ids.is_some_and(|ids| ids.agent_root) {
+            credentials::become_id(0).map_err(|e| (Step::Ids, e, "agent".to_owned()))?;
+        }
+        match &plan.view {
+            Some(view) => {
+                let workload = plan.ids.map(|ids| ids.workload);
+                self.scratch = view::build(view, fds, workload).map_err(|f| (Step::View, f.error, f.on))?;
+                credentials::keep_only(KEPT).map_err(|e| (Step::Ids, e, "capabilities".to_owned()))?;
+            }
+            None => view::empty(&self.scratch).map_err(|e| (Step::View, e, "empty scratch".to_owned()))?,
+        }
+        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+            .map_err(|e| (Step::Walls, e.into(), "non-dumpable".to_owned()))?;
+        pad.launch(plan).map_err(|e| (Step::Exec, e, "launchpad".to_owned()))?;
+        self.life = Life::Starting(pad, Prober::new(plan.probe.clone()));
+        Ok(())
+    }
+
+    /// Looks whether the launchpad has become the workload.
+    fn settle_start(&mut self) {
+        let Life::Starting(pad, _) = &mut self.life else { return };
+        match pad.outcome() {
+            Outcome::Undecided => {}
+            Outcome::Failed(step, errno) => {
+                self.life = Life::Spent;
+                self.tell(&FromAgent::Failed { step, errno, detail: String::new() });
+            }
+            Outcome::Executed => {
+                let Life::Starting(pad, prober) = mem::replace(&mut self.life, Life::Spent) else { return };
+                self.life = Life::Running(Running { main: pad.pid(), prober: Some(prober), listening: None });
+                self.outputs.push(OutputPipe::new(pad.stdout, false));
+                self.outputs.push(OutputPipe::new(pad.stderr, true));
+                self.tell(&FromAgent::Started);
+            }
+        }
+    }
+
+    fn look_for_listener(&mut self) {
+        let Life::Running(running) = &mut self.life else { return };
+        let Some(prober) = running.prober.as_mut().filter(|p| p.due() <= Instant::now()) else { return };
+        let Some(found) = prober.look() else { return };
+        running.prober = None;
+        running.listening = Some((found.v6, found.unix));
+        let frame = FromAgent::Listening { v6: found.v6, unix: found.unix, passed: true };
+        if let Some(host) = &mut self.host {
+            host.send_with(&frame, vec![found.connection]);
+        }
+    }
+
+    fn reap(&mut self) -> io::Result<()> {
+        while self.signals.next()?.is_some() {}
+        loop {
+            match reaper::reap()? {
+                Reaped::One(pid, ended) => {
+                    // The program may have ended before its execution was noticed.
+                    self.settle_start();
+                    if self.life.main() == Some(pid) {
+                        self.life = Life::Ending(ended);
+                    }
+                }
+                Reaped::None => break,
+                Reaped::Alone => return self.all_gone(),
+            }
+        }
+        if matches!(self.life, Life::Ending(_)) {
+            reaper::kill_all(self.material.own_pids)?;
+        }
+        Ok(())
+    }
+
+    /// No process is left but the agent: the rest of the output is read, and the end is told.
+    fn all_gone(&mut self) -> io::Result<()> {
+        let Life::Ending(ended) = self.life else { return Ok(()) };
+        for mut output in mem::take(&mut self.outputs) {
+            let stderr = output.stderr;
+            while output.read(|line| self.log.push(stderr, line))? == Found::More {}
+        }
+        self.exited(ended);
+        Ok(())
+    }
+
+    fn exited(&mut self, ended: Ended) {
+        self.speak();
+        self.life = Life::Exited(ended, Launchpad::prepare(&self.material.app_groups).ok());
+        self.tell(&FromAgent::Exited { ended, next_line: self.log.next() });
+    }
+
+    fn read_output(&mut self, n: usize) -> io::Result<()> {
+        let Some(output) = self.outputs.get_mut(n) else { return Ok(()) };
+        let (stderr, log) = (output.stderr, &mut self.log);
+        if output.read(|line| log.push(stderr, line))? == Found::End {
+            self.outputs.remove(n);
+        }
+        Ok(())
+    }
+
+    /// Leaves nothing behind. In a pid namespace the kernel sees to it; elsewhere it takes as many rounds as
+    /// processes hide behind others.
+    fn end_everything(&self) -> io::Result<()> {
+        if self.material.own_pids {
+            return Ok(());
+        }
+        loop {
+            reaper::kill_all(false)?;
+            match rustix::process::waitpid(None, rustix::process::WaitOptions::empty()) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::CHILD) => return Ok(()),
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+}

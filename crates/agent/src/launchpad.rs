@@ -1,0 +1,149 @@
+//! A child that waits, already in the workload's control groups, for the word what to execute.
+//!
+//! Joining control groups costs milliseconds; done ahead, a launch costs little more than the execution.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+
+use insula_frames::{LaunchPlan, Step, ToAgent};
+use insula_linux::fork::{self, Fork};
+use insula_linux::{credentials, seccomp, signals};
+use rustix::process::{Pid, Resource, Rlimit};
+
+use crate::stage0::join;
+
+/// A failure on its way from the launchpad: the step, then the error number.
+const REPORT: usize = 5;
+
+/// The waiting child, seen from the agent.
+pub(crate) struct Launchpad {
+    pid: Pid,
+    control: UnixStream,
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
+}
+
+/// What became of an execution.
+pub(crate) enum Outcome {
+    /// The program runs.
+    Executed,
+    /// This step failed with this error number.
+    Failed(Step, i32),
+    /// Not decided yet.
+    Undecided,
+}
+
+impl Launchpad {
+    /// Forks the child and lets it join these control groups.
+    pub(crate) fn prepare(groups: &[OwnedFd]) -> io::Result<Self> {
+        let (control, theirs) = UnixStream::pair()?;
+        let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
+        let ((stdout, stdout_w), (stderr, stderr_w)) = (pipe()?, pipe()?);
+        rustix::io::ioctl_fionbio(&stdout, true)?;
+        rustix::io::ioctl_fionbio(&stderr, true)?;
+        // SAFETY: the agent has one thread for all its life.
+        match unsafe { fork::fork() }? {
+            Fork::Parent(pid) => Ok(Self { pid, control, stdout, stderr }),
+            Fork::Child => {
+                drop(control);
+                let done = stand_by(theirs, groups, [stdout_w.as_raw_fd(), stderr_w.as_raw_fd()]);
+                fork::leave(i32::from(done.is_err()))
+            }
+        }
+    }
+
+    /// Its pid, which the workload will have.
+    pub(crate) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Tells it what to execute.
+    pub(crate) fn launch(&mut self, plan: &LaunchPlan) -> io::Result<()> {
+        let frame =
+            ToAgent::Launch(Box::new(LaunchPlan { view: None, spill: false, ..plan.clone() })).encode();
+        self.control.write_all(&frame)?;
+        self.control.set_nonblocking(true)
+    }
+
+    /// What became of it. The child's end closes when the program is executed.
+    pub(crate) fn outcome(&mut self) -> Outcome {
+        let mut report = [0; REPORT];
+        match self.control.read(&mut report) {
+            Ok(0) => Outcome::Executed,
+            Ok(REPORT) => {
+                let [step, errno @ ..] = report;
+                Outcome::Failed(Step::from_code(step).unwrap_or(Step::Exec), i32::from_le_bytes(errno))
+            }
+            Ok(_) => Outcome::Failed(Step::Exec, 0),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Outcome::Undecided,
+            Err(_) => Outcome::Failed(Step::Exec, 0),
+        }
+    }
+}
+
+impl AsFd for Launchpad {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.control.as_fd()
+    }
+}
+
+/// The child's life: join, wait, execute. Returns only if that fails or the agent went away.
+fn stand_by(mut control: UnixStream, groups: &[OwnedFd], outputs: [RawFd; 2]) -> io::Result<()> {
+    join(groups)?;
+    let Some(plan) = read_plan(&mut control)? else { return Ok(()) };
+    let (step, e) = execute(&plan, outputs);
+    let mut report = [step.code(); REPORT];
+    report[1..].copy_from_slice(&e.raw_os_error().unwrap_or(0).to_le_bytes());
+    control.write_all(&report)
+}
+
+fn read_plan(control: &mut UnixStream) -> io::Result<Option<LaunchPlan>> {
+    let mut head = [0; 4];
+    if let Err(e) = control.read_exact(&mut head) {
+        return if e.kind() == io::ErrorKind::UnexpectedEof { Ok(None) } else { Err(e) };
+    }
+    let mut body = vec![0; usize::try_from(u32::from_le_bytes(head)).map_err(io::Error::other)?];
+    control.read_exact(&mut body)?;
+    let (kind, fields) = body.split_first().ok_or(io::ErrorKind::InvalidData)?;
+    match ToAgent::decode(*kind, fields) {
+        Ok(ToAgent::Launch(plan)) => Ok(Some(*plan)),
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+/// Becomes the workload. Returns only the step that failed.
+fn execute(plan: &LaunchPlan, outputs: [RawFd; 2]) -> (Step, io::Error) {
+    match prepare(plan, outputs) {
+        Err(failure) => failure,
+        Ok(()) => (Step::Exec, fork::exec(&plan.argv, &plan.env, path_of(&plan.env))),
+    }
+}
+
+fn path_of(env: &[String]) -> &str {
+    env.iter().find_map(|v| v.strip_prefix("PATH=")).unwrap_or("/usr/bin:/bin")
+}
+
+fn prepare(plan: &LaunchPlan, outputs: [RawFd; 2]) -> Result<(), (Step, io::Error)> {
+    let at = |step| move |e: io::Error| (step, e);
+    let null = File::open("/dev/null").map_err(at(Step::View))?;
+    for (from, to) in [null.as_raw_fd(), outputs[0], outputs[1]].into_iter().zip(0..) {
+        fork::place_fd(from, to).map_err(at(Step::View))?;
+    }
+    if let Some(n) = plan.open_files {
+        let limit = Rlimit { current: Some(u64::from(n)), maximum: Some(u64::from(n)) };
+        rustix::process::setrlimit(Resource::Nofile, limit).map_err(|e| (Step::Limits, e.into()))?;
+    }
+    rustix::process::setsid().map_err(|e| (Step::Ids, e.into()))?;
+    if let Some(ids) = plan.ids {
+        credentials::become_id(ids.workload).map_err(at(Step::Ids))?;
+    }
+    rustix::process::chdir(plan.cwd.as_str()).map_err(|e| (Step::Cwd, e.into()))?;
+    credentials::renounce().map_err(at(Step::Ids))?;
+    signals::unblock_all().map_err(at(Step::Exec))?;
+    for filter in &plan.filters {
+        seccomp::install(filter).map_err(at(Step::Filter))?;
+    }
+    Ok(())
+}

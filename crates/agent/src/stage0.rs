@@ -1,0 +1,143 @@
+//! From an ordinary child of the host to a blank shell.
+
+use std::io::{self, Write};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+
+use insula_frames::{FromAgent, Setup, Step, ToAgent, Walls};
+use insula_linux::fork::{self, Fork};
+use insula_linux::loopback;
+use rustix::thread::UnshareFlags;
+
+use crate::host::Connection;
+use crate::inside::Agent;
+use crate::launchpad::Launchpad;
+
+/// What a shell is made from.
+pub(crate) struct Material {
+    pub(crate) key: String,
+    pub(crate) listener: OwnedFd,
+    pub(crate) app_groups: Vec<OwnedFd>,
+    pub(crate) own_pids: bool,
+}
+
+/// Runs all stages. What went wrong has been told to the host.
+pub(crate) fn run() -> Result<(), ()> {
+    // SAFETY: the host passes the control socket as standard input, and nothing else in this process owns
+    // descriptor 0.
+    let control = unsafe { OwnedFd::from_raw_fd(0) };
+    let mut host = Connection::new(keep_off_standard_streams(control).map_err(drop)?).map_err(drop)?;
+    match raise(&mut host) {
+        Ok(Some((material, launchpad))) => {
+            Agent::new(host, material, launchpad).and_then(Agent::run).map_err(drop)
+        }
+        Ok(None) => Ok(()),
+        Err((step, e, detail)) => {
+            let errno = e.raw_os_error().unwrap_or(0);
+            let detail = if errno == 0 { format!("{detail}: {e}") } else { detail.to_owned() };
+            host.send(&FromAgent::Failed { step, errno, detail });
+            host.flush().map_err(drop)?;
+            Err(())
+        }
+    }
+}
+
+/// Moves the socket above the standard streams and puts /dev/null in its place.
+fn keep_off_standard_streams(control: OwnedFd) -> io::Result<OwnedFd> {
+    let moved = rustix::io::fcntl_dupfd_cloexec(&control, 3)?;
+    let null = std::fs::File::open("/dev/null")?;
+    fork::place_fd(std::os::fd::AsRawFd::as_raw_fd(&null), 0)?;
+    // Descriptor 0 now is /dev/null and stays open for good.
+    std::mem::forget(control);
+    Ok(moved)
+}
+
+type Failure = (Step, io::Error, &'static str);
+
+/// Raises the walls. Answers in the child, which is the shell; the parent tells its pid and ends here.
+fn raise(host: &mut Connection) -> Result<Option<(Material, Launchpad)>, Failure> {
+    let walls = |detail| move |e: io::Error| (Step::Walls, e, detail);
+    let Some((frame, fds)) = host.wait_frame().map_err(walls("first frame"))? else { return Ok(None) };
+    let ToAgent::Setup(setup) = frame else {
+        let e = io::Error::from(io::ErrorKind::InvalidData);
+        return Err((Step::Walls, e, "the first frame is not Setup"));
+    };
+    let (material, agent_groups) = sort_out(&setup, fds).map_err(walls("descriptors of Setup"))?;
+    join(&agent_groups).map_err(walls("control group of the agent"))?;
+    drop(agent_groups);
+    let outside = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    // SAFETY: this process has had one thread from its start.
+    unsafe { fork::unshare(flags(setup.walls)) }.map_err(walls("new namespaces"))?;
+    if let Some(inside) = setup.map_self {
+        map_self(inside, outside).map_err(walls("id map"))?;
+    }
+    if setup.walls.has(Walls::NET) {
+        loopback::bring_up().map_err(walls("loopback interface"))?;
+    }
+    // SAFETY: this process has had one thread from its start.
+    match unsafe { fork::fork() }.map_err(walls("fork"))? {
+        Fork::Parent(pid) => {
+            host.send(&FromAgent::ShellReady { pid: pid.as_raw_nonzero().get() });
+            host.flush().map_err(walls("tell the pid"))?;
+            fork::leave(0)
+        }
+        Fork::Child => shell(material, setup.walls).map(Some),
+    }
+}
+
+/// The first steps inside: a session of its own, orphans come here, the launchpad waits.
+fn shell(material: Material, walls: Walls) -> Result<(Material, Launchpad), Failure> {
+    let failed = |detail| move |e: io::Error| (Step::Walls, e, detail);
+    rustix::process::setsid().map_err(|e| (Step::Walls, e.into(), "session"))?;
+    if !walls.has(Walls::PID) {
+        let own = rustix::process::getpid();
+        rustix::process::set_child_subreaper(Some(own)).map_err(|e| (Step::Walls, e.into(), "subreaper"))?;
+    }
+    if walls.has(Walls::MOUNT) {
+        insula_linux::mount::make_private().map_err(failed("private mounts"))?;
+    }
+    let launchpad = Launchpad::prepare(&material.app_groups).map_err(failed("launchpad"))?;
+    Ok((material, launchpad))
+}
+
+/// Gives each descriptor beside `Setup` its meaning; the second value are the agent's control groups.
+fn sort_out(setup: &Setup, fds: Vec<OwnedFd>) -> io::Result<(Material, Vec<OwnedFd>)> {
+    let mut fds = fds.into_iter();
+    let agent_groups: Vec<_> = fds.by_ref().take(usize::from(setup.agent_groups)).collect();
+    let app_groups: Vec<_> = fds.by_ref().take(usize::from(setup.app_groups)).collect();
+    let listener = fds.next().ok_or(io::ErrorKind::InvalidData)?;
+    rustix::io::ioctl_fionbio(&listener, true)?;
+    let own_pids = setup.walls.has(Walls::PID);
+    Ok((Material { key: setup.key.clone(), listener, app_groups, own_pids }, agent_groups))
+}
+
+/// Puts the calling process into control groups whose `cgroup.procs` files these are.
+pub(crate) fn join(groups: &[OwnedFd]) -> io::Result<()> {
+    for group in groups {
+        rustix::io::write(group.as_fd(), b"0")?;
+    }
+    Ok(())
+}
+
+fn flags(walls: Walls) -> UnshareFlags {
+    let pairs = [
+        (Walls::USER, UnshareFlags::NEWUSER),
+        (Walls::PID, UnshareFlags::NEWPID),
+        (Walls::MOUNT, UnshareFlags::NEWNS),
+        (Walls::NET, UnshareFlags::NEWNET),
+        (Walls::IPC, UnshareFlags::NEWIPC),
+        (Walls::UTS, UnshareFlags::NEWUTS),
+    ];
+    pairs.into_iter().filter(|(wall, _)| walls.has(*wall)).map(|(_, flag)| flag).collect()
+}
+
+/// Maps the id that the caller had outside to `inside`, the one mapping that needs no privilege
+/// (user_namespaces(7)).
+fn map_self(inside: u32, outside: (u32, u32)) -> io::Result<()> {
+    write_proc("/proc/self/setgroups", "deny")?;
+    write_proc("/proc/self/uid_map", &format!("{inside} {} 1", outside.0))?;
+    write_proc("/proc/self/gid_map", &format!("{inside} {} 1", outside.1))
+}
+
+fn write_proc(path: &str, text: &str) -> io::Result<()> {
+    std::fs::OpenOptions::new().write(true).open(path)?.write_all(text.as_bytes())
+}

@@ -1,0 +1,175 @@
+//! Building the root file system inside the wall, as the host planned it.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
+
+use insula_frames::{ViewOp, ViewPlan};
+use insula_linux::mount::{self, Attributes, Reach};
+
+/// Any directory that every host has; the new root is put together on top of it.
+const STAGE: &str = "/tmp";
+
+/// What failed, and on what.
+pub(crate) struct Failure {
+    pub(crate) error: io::Error,
+    pub(crate) on: String,
+}
+
+/// Builds the view and moves into it. `fds` are the mounts made by the host, in order. Answers the writable
+/// places that a later launch must find empty.
+pub(crate) fn build(
+    plan: &ViewPlan,
+    fds: Vec<OwnedFd>,
+    workload: Option<u32>,
+) -> Result<Vec<PathBuf>, Failure> {
+    let on = |what: &str| {
+        let what = what.to_owned();
+        move |error: io::Error| Failure { error, on: what }
+    };
+    rustix::system::sethostname(plan.hostname.as_bytes()).map_err(|e| on("host name")(e.into()))?;
+    let mut sources = open_sources(plan, fds)?;
+    let options = [("mode", "755"), ("size", "1m")];
+    let root = mount::new_filesystem("tmpfs", &options, Attributes::safe(false)).map_err(on("new root"))?;
+    mount::attach(root.as_fd(), Path::new(STAGE)).map_err(on(STAGE))?;
+    let mut scratch = Vec::new();
+    for (op, source) in plan.ops.iter().zip(sources.iter_mut()) {
+        apply(op, source.take(), workload).map_err(on(target_of(op)))?;
+        if let ViewOp::Tmpfs { target, mode: 0o1777, .. } = op {
+            scratch.push(PathBuf::from(target));
+        }
+    }
+    mount::enter_root(Path::new(STAGE)).map_err(on("/"))?;
+    mount::set_attributes(root.as_fd(), Attributes::safe(true), Reach::Top).map_err(on("read-only root"))?;
+    Ok(scratch)
+}
+
+/// Empties the writable places of an earlier launch.
+pub(crate) fn empty(places: &[PathBuf]) -> io::Result<()> {
+    for place in places {
+        for entry in fs::read_dir(place)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                fs::remove_dir_all(entry.path())?;
+            } else {
+                fs::remove_file(entry.path())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn target_of(op: &ViewOp) -> &str {
+    match op {
+        ViewOp::Attach { target, .. }
+        | ViewOp::Bind { target, .. }
+        | ViewOp::Tmpfs { target, .. }
+        | ViewOp::Proc { target }
+        | ViewOp::Symlink { target, .. }
+        | ViewOp::File { target, .. }
+        | ViewOp::Dir { target, .. }
+        | ViewOp::Own { target } => target,
+    }
+}
+
+/// Clones every source before anything is mounted over it. One entry for each step; `None` where a step has
+/// no source, or an optional one is missing.
+fn open_sources(plan: &ViewPlan, fds: Vec<OwnedFd>) -> Result<Vec<Option<OwnedFd>>, Failure> {
+    let mut fds = fds.into_iter();
+    let open = |op: &ViewOp| match op {
+        ViewOp::Attach { target, .. } => fds
+            .next()
+            .map(Some)
+            .ok_or_else(|| Failure { error: io::ErrorKind::InvalidData.into(), on: target.clone() }),
+        ViewOp::Bind { source, read_only, optional, .. } => {
+            match clone_source(Path::new(source), *read_only) {
+                Ok(tree) => Ok(Some(tree)),
+                Err(e) if *optional && e.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(Failure { error, on: source.clone() }),
+            }
+        }
+        _ => Ok(None),
+    };
+    plan.ops.iter().map(open).collect()
+}
+
+fn clone_source(source: &Path, read_only: bool) -> io::Result<OwnedFd> {
+    let device = fs::metadata(source)?.file_type().is_char_device();
+    mount::clone_tree(source, Attributes { read_only, no_suid: true, no_dev: !device })
+}
+
+/// Where a path of the view is while it is being put together.
+fn staged(target: &str) -> PathBuf {
+    Path::new(STAGE).join(target.trim_start_matches('/'))
+}
+
+fn apply(op: &ViewOp, source: Option<OwnedFd>, workload: Option<u32>) -> io::Result<()> {
+    let at = staged(target_of(op));
+    match (op, source) {
+        (ViewOp::Attach { dir, .. }, Some(tree)) => {
+            if *dir {
+                directory(&at)?
+            } else {
+                placeholder(&at)?
+            }
+            mount::attach(tree.as_fd(), &at)
+        }
+        (ViewOp::Bind { source, .. }, Some(tree)) => {
+            if fs::metadata(source).is_ok_and(|m| m.is_dir()) {
+                directory(&at)?
+            } else {
+                placeholder(&at)?
+            }
+            mount::attach(tree.as_fd(), &at)
+        }
+        (ViewOp::Attach { .. } | ViewOp::Bind { .. }, None) => Ok(()),
+        (ViewOp::Tmpfs { mode, size, .. }, _) => {
+            directory(&at)?;
+            let options = [("mode", format!("{mode:o}")), ("size", size.to_string())];
+            let options = options.each_ref().map(|(k, v)| (*k, v.as_str()));
+            let tree = mount::new_filesystem("tmpfs", &options, Attributes::safe(false))?;
+            mount::attach(tree.as_fd(), &at)
+        }
+        (ViewOp::Proc { .. }, _) => {
+            directory(&at)?;
+            let tree = mount::new_filesystem("proc", &[], Attributes::safe(false))?;
+            mount::attach(tree.as_fd(), &at)
+        }
+        (ViewOp::Symlink { to, .. }, _) => {
+            parents(&at)?;
+            symlink(to, &at)
+        }
+        (ViewOp::File { content, .. }, _) => {
+            parents(&at)?;
+            OpenOptions::new().write(true).create_new(true).mode(0o444).open(&at)?.write_all(content)
+        }
+        (ViewOp::Dir { mode, .. }, _) => {
+            directory(&at)?;
+            fs::set_permissions(&at, Permissions::from_mode(*mode))
+        }
+        (ViewOp::Own { .. }, _) => own(&at, workload),
+    }
+}
+
+fn own(at: &Path, workload: Option<u32>) -> io::Result<()> {
+    match workload {
+        Some(id) if fs::metadata(at)?.uid() != id => chown(at, Some(id), Some(id)),
+        _ => Ok(()),
+    }
+}
+
+fn directory(at: &Path) -> io::Result<()> {
+    fs::create_dir_all(at)
+}
+
+fn parents(at: &Path) -> io::Result<()> {
+    at.parent().map_or(Ok(()), directory)
+}
+
+/// An empty file to mount over, unless something is there already.
+fn placeholder(at: &Path) -> io::Result<()> {
+    parents(at)?;
+    if at.exists() { Ok(()) } else { File::create_new(at).map(drop) }
+}
