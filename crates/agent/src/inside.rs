@@ -270,6 +270,12 @@ impl Agent {
         if plan.ids.is_some_and(|ids| ids.agent_root) {
             credentials::become_id(0).map_err(|e| (Step::Ids, e, "agent".to_owned()))?;
         }
+        match std::fs::remove_file(&plan.probe.socket) {
+            Err(e) if !matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Err((Step::View, e, plan.probe.socket.clone()));
+            }
+            _ => {}
+        }
         match &plan.view {
             Some(view) => {
                 let workload = plan.ids.map(|ids| ids.workload);
@@ -371,7 +377,7 @@ impl Agent {
         }
         loop {
             reaper::kill_all(false)?;
-            match rustix::process::waitpid(None, rustix::process::WaitOptions::empty()) {
+            match rustix::process::wait(rustix::process::WaitOptions::empty()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::CHILD) => return Ok(()),
                 Err(e) => return Err(e.into()),

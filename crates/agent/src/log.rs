@@ -22,6 +22,8 @@ const LINE_COST: usize = 48;
 const SPILL: u64 = 16 * 1024 * 1024;
 /// Bytes of lines in one frame.
 const BATCH: usize = 48 * 1024;
+/// Frames that may be under way without an acknowledgement. The host counts on it.
+const WINDOW: usize = insula_frames::LOG_WINDOW;
 
 /// All lines that were not acknowledged yet, as far as there is room.
 pub(crate) struct Log {
@@ -30,11 +32,13 @@ pub(crate) struct Log {
     spill: Option<Spill>,
     next: u64,
     sent: u64,
+    /// For each frame under way, the line after its last.
+    under_way: VecDeque<u64>,
 }
 
 impl Log {
     pub(crate) fn new() -> Self {
-        Self { ring: VecDeque::new(), bytes: 0, spill: None, next: 0, sent: 0 }
+        Self { ring: VecDeque::new(), bytes: 0, spill: None, next: 0, sent: 0, under_way: VecDeque::new() }
     }
 
     /// Gives it a file to spill into.
@@ -72,6 +76,7 @@ impl Log {
     /// Sending starts over from here; everything before is stored.
     pub(crate) fn start_from(&mut self, seq: u64) {
         self.sent = seq.min(self.next);
+        self.under_way.clear();
         self.ack(seq);
     }
 
@@ -85,14 +90,17 @@ impl Log {
         if let Some(spill) = &mut self.spill {
             spill.release(next);
         }
+        while self.under_way.front().is_some_and(|end| *end <= next) {
+            self.under_way.pop_front();
+        }
         if self.ring.is_empty() {
             self.ring = VecDeque::new();
         }
     }
 
-    /// Whether there is something to send.
+    /// Whether there is something to send, and room under way for it.
     pub(crate) fn has_news(&self) -> bool {
-        self.sent < self.next
+        self.sent < self.next && self.under_way.len() < WINDOW
     }
 
     /// The next lines to send, with the gap before them, as one frame.
@@ -113,6 +121,7 @@ impl Log {
             self.sent = self.next;
         }
         let gap = (first > start).then_some((start, first));
+        self.under_way.push_back(self.sent);
         (gap.is_some() || !lines.is_empty()).then_some(FromAgent::Log { gap, lines })
     }
 

@@ -29,8 +29,9 @@ mod view;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match stage0::run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(()) => ExitCode::FAILURE,
+    // Else its name would be that of the descriptor it was executed from.
+    if rustix::thread::set_name(c"insula-agent").is_err() || stage0::run().is_err() {
+        return ExitCode::FAILURE;
     }
+    ExitCode::SUCCESS
 }

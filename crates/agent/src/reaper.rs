@@ -5,7 +5,7 @@ use std::io;
 use insula_frames::Ended;
 use insula_linux::signals;
 use rustix::io::Errno;
-use rustix::process::{Pid, WaitOptions, waitpid};
+use rustix::process::{Pid, WaitOptions, wait};
 
 /// What one look at the children found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(crate) enum Reaped {
 /// Takes the status of one ended child.
 pub(crate) fn reap() -> io::Result<Reaped> {
     loop {
-        match waitpid(None, WaitOptions::NOHANG) {
+        match wait(WaitOptions::NOHANG) {
             Ok(Some((pid, status))) => {
                 if let Some(code) = status.exit_status() {
                     return Ok(Reaped::One(pid, Ended::Code(code)));

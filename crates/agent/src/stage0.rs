@@ -92,6 +92,8 @@ fn shell(material: Material, walls: Walls) -> Result<(Material, Launchpad), Fail
         let own = rustix::process::getpid();
         rustix::process::set_child_subreaper(Some(own)).map_err(|e| (Step::Walls, e.into(), "subreaper"))?;
     }
+    // The one who listens is the one whom a host sees as its peer (unix(7), SO_PEERCRED).
+    rustix::net::listen(&material.listener, 4).map_err(|e| (Step::Walls, e.into(), "listen"))?;
     if walls.has(Walls::MOUNT) {
         insula_linux::mount::make_private().map_err(failed("private mounts"))?;
     }

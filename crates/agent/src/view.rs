@@ -46,19 +46,36 @@ pub(crate) fn build(
     Ok(scratch)
 }
 
-/// Empties the writable places of an earlier launch.
+/// Empties the writable places of an earlier launch. What is mounted below one, such as the tenant's own
+/// directory when it lies under `/tmp`, is another file system and is never entered.
 pub(crate) fn empty(places: &[PathBuf]) -> io::Result<()> {
     for place in places {
-        for entry in fs::read_dir(place)? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                fs::remove_dir_all(entry.path())?;
-            } else {
-                fs::remove_file(entry.path())?;
-            }
-        }
+        clear(place, fs::symlink_metadata(place)?.dev())?;
     }
     Ok(())
+}
+
+/// Removes what lies in a directory of file system `device`. Tells whether nothing had to stay.
+fn clear(dir: &Path, device: u64) -> io::Result<bool> {
+    let mut emptied = true;
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let found = fs::symlink_metadata(&path)?;
+        if found.dev() != device {
+            emptied = false;
+        } else if !found.is_dir() {
+            fs::remove_file(&path)?;
+        } else if clear(&path, device)? {
+            match fs::remove_dir(&path) {
+                // The place of a mount that was not entered above looks like any directory from outside.
+                Err(e) if e.kind() == io::ErrorKind::ResourceBusy => emptied = false,
+                other => other?,
+            }
+        } else {
+            emptied = false;
+        }
+    }
+    Ok(emptied)
 }
 
 fn target_of(op: &ViewOp) -> &str {

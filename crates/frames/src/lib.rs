@@ -48,4 +48,7 @@ pub const MAX_FDS: usize = 64;
 /// Longest line in a [`FromAgent::Log`], in bytes; a longer one is split.
 pub const MAX_LINE: usize = 16 * 1024;
 
+/// Log frames that may be under way without an acknowledgement. An agent that sends more breaks the protocol.
+pub const LOG_WINDOW: usize = 16;
+
 const _: () = assert!(MAX_LINE * 2 < MAX_FROM_AGENT, "a log frame must hold any line");

@@ -246,7 +246,9 @@ impl LaunchError {
                 "check that `{program}` exists inside the view of the instance: system directories, workdir, \
                  data dir and `mounts` are visible there, home directories are not"
             ),
-            Self::Walls { .. } | Self::Agent(_) => "run `insula doctor` to see what this host lacks".to_owned(),
+            Self::Walls { .. } | Self::Agent(_) => {
+                "run `insula doctor` to see what this host lacks".to_owned()
+            }
             Self::NoPort => "stop instances with `network = \"host\"`, or use the default network".to_owned(),
         }
     }

@@ -7,16 +7,27 @@
 //!                             Sandbox (carries on alone; adopt() finds it again)
 //! ```
 //! This crate knows how a wall is built and torn down. It does not know who asks, or why.
+#![forbid(unsafe_code)]
 
 mod contract;
+mod engine;
+mod fault;
+mod levels;
+mod limits;
+mod link;
 mod logs;
+mod ports;
 mod registry;
+mod sockets;
 mod stream;
+mod walls;
 
 pub use contract::{
-    Adopted, Backend, BoxFuture, Capabilities, Connect, Event, Exit, Gone, LaunchError, Record, Sandbox, Swept,
-    Unavailable, Usage,
+    Adopted, Backend, BoxFuture, Capabilities, Connect, Event, Exit, Gone, LaunchError, Record, Sandbox,
+    Swept, Unavailable, Usage,
 };
+pub use engine::{Engine, EngineConfig, EngineError};
+pub use fault::POINTS as FAULT_POINTS;
 pub use logs::{LogAcker, LogBatch, LogGap, LogLine, LogStream, Output};
 pub use registry::Registry;
 pub use stream::Stream;

@@ -84,3 +84,14 @@ impl LogAcker {
         });
     }
 }
+
+impl From<insula_frames::Line> for LogLine {
+    fn from(line: insula_frames::Line) -> Self {
+        Self {
+            seq: line.seq,
+            time: std::time::UNIX_EPOCH + std::time::Duration::from_micros(line.micros),
+            output: if line.stderr { Output::Stderr } else { Output::Stdout },
+            bytes: line.bytes,
+        }
+    }
+}

@@ -51,7 +51,8 @@ pub unsafe fn unshare(flags: UnshareFlags) -> io::Result<()> {
 /// Returns only on failure, with the most telling error (as execvp(3) does).
 #[must_use]
 pub fn exec(argv: &[String], env: &[String], path: &str) -> io::Error {
-    let strings = |list: &[String]| list.iter().map(|s| CString::new(s.as_str())).collect::<Result<Vec<_>, _>>();
+    let strings =
+        |list: &[String]| list.iter().map(|s| CString::new(s.as_str())).collect::<Result<Vec<_>, _>>();
     let (Ok(argv_c), Ok(env_c)) = (strings(argv), strings(env)) else {
         return io::Error::new(io::ErrorKind::InvalidInput, "an argument contains a NUL byte");
     };

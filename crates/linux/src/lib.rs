@@ -1,1 +1,19 @@
-//! Placeholder while the workspace is laid out.
+//! Safe handles on kernel objects.
+//!
+//! Each module wraps one kind of object and says in its types what the kernel says in its manuals. `unsafe`
+//! is allowed here (and in `insula-agent`), each block with the invariant it rests on. The agent uses this
+//! crate without the feature `host`.
+
+#[cfg(feature = "host")]
+pub mod cgroup;
+pub mod identity;
+pub mod seccomp;
+
+pub mod credentials;
+pub mod fork;
+pub mod loopback;
+pub mod mount;
+pub mod scm;
+pub mod signals;
+#[cfg(feature = "host")]
+pub mod watched;

@@ -45,9 +45,8 @@ impl Attributes {
 /// # Errors
 /// Those of open_tree(2) and mount_setattr(2). Needs `CAP_SYS_ADMIN` over the caller's mount namespace.
 pub fn clone_tree(path: &Path, attributes: Attributes) -> io::Result<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_RECURSIVE;
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
     let tree = open_tree(CWD, path, flags)?;
     set_attributes(tree.as_fd(), attributes, Reach::Tree)?;
     Ok(tree)

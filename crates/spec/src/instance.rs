@@ -41,9 +41,7 @@ fn check_label(what: &'static str, text: &str) -> Result<Box<str>, InvalidName> 
         _ if !bytes.iter().all(|&b| word(b) || b == b'-') => {
             fail("it has a character other than a-z, 0-9 and `-`")
         }
-        (Some(&first), Some(&last)) if !word(first) || !word(last) => {
-            fail("it starts or ends with a hyphen")
-        }
+        (Some(&first), Some(&last)) if !word(first) || !word(last) => fail("it starts or ends with a hyphen"),
         _ => Ok(text.into()),
     }
 }

@@ -15,7 +15,7 @@ mod level;
 mod limits;
 mod units;
 
-pub use config::{Config, ServiceSpec};
+pub use config::{Config, ConfigError, ServiceSpec};
 pub use instance::{InstanceId, InstanceName, InvalidName, ServiceName};
 pub use launch::{IdRange, Launch, Mount, Network, Placement};
 pub use level::{Level, LevelChoice, UnknownLevel};

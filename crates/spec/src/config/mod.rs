@@ -1,25 +1,60 @@
 //! `insula.toml`: one file that says what runs here.
+//!
+//! What the user typed and what it means are two families of types. The first keeps the place of every
+//! value; the second cannot hold nonsense. Between them every problem of the file is collected, so that one
+//! run shows all of them, each with its line and what to type instead.
+//!
+//! ```text
+//! text ──toml──► tables ──read──► RawConfig ──check──► Config ──launch(id, placement)──► Launch
+//!           │               │                   │
+//!           └───────────────┴──── Problem ──────┴──► ConfigError
+//! ```
 
+mod check;
+#[cfg(test)]
+mod documented;
+mod error;
+mod kind;
+mod launch;
+mod problem;
+mod raw;
+mod read;
 mod service;
-
-pub use service::{HealthCheck, RestartMode, RestartPolicy, ServiceSpec, SleepMode};
+mod similar;
+mod snippet;
+mod template;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use toml::de::{DeTable, DeValue};
+
+pub use error::ConfigError;
+pub use kind::{KeyAdvice, ProblemKind};
+pub use problem::Problem;
+pub use service::{HealthCheck, RestartMode, RestartPolicy, ServiceSpec, SleepMode};
 
 use crate::{InstanceId, ServiceName};
+use problem::{At, Problems};
+use read::Read as _;
 
 /// A whole configuration, valid by construction.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// The file it came from (absolute).
     pub path: PathBuf,
+    /// Identity of the operator, if the file names one.
+    pub did: Option<String>,
     /// Installation-wide settings.
     pub settings: Settings,
     /// Services by name.
     pub services: BTreeMap<ServiceName, ServiceSpec>,
     /// Instances to start with the daemon, by service.
     pub instances: BTreeMap<ServiceName, BTreeSet<InstanceId>>,
+    /// What an operator should know: values that were adjusted, keys without effect. One line each.
+    pub notes: Vec<String>,
 }
 
 /// The `[settings]` table.
@@ -27,10 +62,101 @@ pub struct Config {
 pub struct Settings {
     /// Root of the tenants' data, absolute; a tenant's directory is `{data_dir}/{service}/{id}`.
     pub data_dir: PathBuf,
-    /// Domain under which services are reached; `localhost` needs no DNS.
+    /// Domain under which services are reached, in lower case; `localhost` needs no DNS.
     pub domain: String,
     /// Port of the public HTTP listener; 0 picks a free one.
     pub port: u16,
-    /// Addresses of proxies whose `X-Forwarded-*` headers are believed, as CIDR blocks.
+    /// Addresses of proxies whose `X-Forwarded-*` headers are believed, as CIDR blocks such as
+    /// `10.0.0.0/8`; always with a prefix, and without bits beyond it.
     pub trusted_proxies: Vec<String>,
+}
+
+impl Settings {
+    /// Root of the tenants' data, relative to the file, where it names none.
+    pub const DEFAULT_DATA_DIR: &str = "data";
+    /// Domain, where the file names none.
+    pub const DEFAULT_DOMAIN: &str = "localhost";
+    /// Port, where the file names none.
+    pub const DEFAULT_PORT: u16 = 8080;
+}
+
+impl Config {
+    /// Name of the file that [`Config::find`] looks for.
+    pub const FILE_NAME: &str = "insula.toml";
+    /// Most bytes of a file that are read.
+    pub const MAX_BYTES: u64 = 1 << 20;
+
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// When it cannot be read, or says anything that cannot be; the error holds all problems.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let failed = |source| ConfigError::Read { path: path.to_owned(), source };
+        let mut bytes = Vec::new();
+        let file = File::open(path).map_err(failed)?;
+        file.take(Self::MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+        if bytes.len() as u64 > Self::MAX_BYTES {
+            return Err(ConfigError::TooLarge { path: path.to_owned(), limit: Self::MAX_BYTES });
+        }
+        let not_text = |_| ConfigError::NotText { path: path.to_owned(), what: "the content" };
+        let text = String::from_utf8(bytes).map_err(not_text)?;
+        Self::parse(&text, &in_real_folder(path).map_err(failed)?)
+    }
+
+    /// Checks a text as if it were the content of the file `path`, which need not exist. Relative paths in
+    /// it start at the folder of `path`.
+    ///
+    /// # Errors
+    /// As for [`Config::load`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let absolute = std::path::absolute(path);
+        let path = absolute.map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        if path.to_str().is_none() {
+            return Err(ConfigError::NotText { path, what: "the path" });
+        }
+        let mut problems = Problems::default();
+        let config =
+            tables(text, &mut problems).and_then(|tables| interpret(tables, path.clone(), &mut problems));
+        match config {
+            Some(config) if problems.is_empty() => Ok(config),
+            _ => {
+                let (problems, omitted) = problems.finish(text);
+                Err(ConfigError::Invalid { path, problems, omitted })
+            }
+        }
+    }
+
+    /// Looks for `insula.toml` in a folder and in those above it.
+    #[must_use]
+    pub fn find(start_dir: &Path) -> Option<PathBuf> {
+        let start = std::path::absolute(start_dir).ok()?;
+        start.ancestors().map(|dir| dir.join(Self::FILE_NAME)).find(|file| file.is_file())
+    }
+}
+
+/// The path with its folder resolved by the file system, so that `..` behind a symbolic link is right.
+fn in_real_folder(path: &Path) -> io::Result<PathBuf> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?;
+    Ok(fs::canonicalize(folder)?.join(name))
+}
+
+/// Parses the text; every syntax error is a problem, and then there are no tables.
+fn tables<'t>(text: &'t str, problems: &mut Problems) -> Option<DeTable<'t>> {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        let span = error.span().unwrap_or(text.len()..text.len());
+        let near = text.get(span.clone()).map(str::trim).filter(|near| !near.is_empty());
+        let near = near.map(|near| format!(" at `{}`", near.chars().take(60).collect::<String>()));
+        let near = near.unwrap_or_default();
+        let at = At { key: String::new(), span };
+        problems.push(&at, ProblemKind::Syntax(format!("{}{near}", error.message())));
+    }
+    errors.is_empty().then(|| table.into_inner())
+}
+
+/// Reads the tables, then checks what they say.
+fn interpret(tables: DeTable<'_>, path: PathBuf, problems: &mut Problems) -> Option<Config> {
+    let raw = raw::RawConfig::read(&At::default(), &DeValue::Table(tables), problems)?;
+    Some(check::config(raw, path, problems))
 }

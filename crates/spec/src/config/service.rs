@@ -29,6 +29,14 @@ pub struct HealthCheck {
     pub failures: u32,
 }
 
+impl HealthCheck {
+    /// A check of this path every 10 seconds; three failures of 2 seconds each in a row are too many.
+    #[must_use]
+    pub fn at(path: String) -> Self {
+        Self { path, interval: Duration::from_secs(10), timeout: Duration::from_secs(2), failures: 3 }
+    }
+}
+
 /// When an instance that ended by itself is started again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RestartMode {
@@ -54,6 +62,19 @@ pub struct RestartPolicy {
     pub max_restarts: u32,
     /// The window in which restarts are counted.
     pub window: Duration,
+}
+
+impl Default for RestartPolicy {
+    /// On failure, from 100 milliseconds to 30 seconds apart, at most 5 times in 60 seconds.
+    fn default() -> Self {
+        Self {
+            mode: RestartMode::default(),
+            backoff: Duration::from_millis(100),
+            backoff_max: Duration::from_secs(30),
+            max_restarts: 5,
+            window: Duration::from_secs(60),
+        }
+    }
 }
 
 /// A service: a program that runs once per tenant.
@@ -97,4 +118,28 @@ pub struct ServiceSpec {
     pub hold_queue: usize,
     /// Raw TCP ports on the host, each naming one instance.
     pub listen_tcp: BTreeMap<InstanceId, u16>,
+}
+
+impl ServiceSpec {
+    /// Time to accept connections, where the file names none.
+    pub const STARTUP_TIMEOUT: Duration = Duration::from_secs(30);
+    /// Time from SIGTERM to SIGKILL, where the file names none.
+    pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+    /// Time to answer a request, where the file names none.
+    pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+    /// Requests that may wait for a wake, where the file names no number.
+    pub const HOLD_QUEUE: usize = 1024;
+
+    /// The weakest level that will do; `None` if every level does.
+    #[must_use]
+    pub fn floor(&self) -> Option<Level> {
+        self.min_isolation
+    }
+
+    /// The directory of one tenant: the only one that its instance may write, kept by tenant and never by
+    /// version.
+    #[must_use]
+    pub fn tenant_dir(&self, id: &InstanceId) -> PathBuf {
+        self.data_dir.join(id.as_str())
+    }
 }

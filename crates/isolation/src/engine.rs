@@ -1,0 +1,124 @@
+//! The levels of this installation, put together.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use insula_linux::cgroup::{self, Layout};
+use insula_linux::{identity, seccomp};
+
+use crate::levels::{Namespace, Process};
+use crate::ports::Ports;
+use crate::registry::Registry;
+use crate::walls::{IdMode, Pool, Shared};
+
+/// What an engine needs to know.
+#[derive(Debug)]
+pub struct EngineConfig {
+    /// Random name of this installation, lower-case letters and digits; every host resource carries it.
+    pub home_id: String,
+    /// Directory for run directories and sockets, absolute, there already, mode 0700.
+    pub run_dir: PathBuf,
+    /// Host paths that no sandbox may see through its `workdir` or `mounts`: the home of the installation,
+    /// its configuration, the root of all tenants' data.
+    pub hidden: Vec<PathBuf>,
+    /// The agent's program, in a file descriptor that can be executed.
+    pub agent: OwnedFd,
+    /// Generation of this worker; a newer one takes sandboxes over from an older one.
+    pub epoch: u64,
+    /// Blank shells to keep ready.
+    pub shells: usize,
+}
+
+/// Why an engine cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The kernel does not tell something that is always there.
+    #[error("cannot read `{what}` from the kernel")]
+    Kernel {
+        /// What was asked for.
+        what: &'static str,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The system call filter cannot be built for this machine.
+    #[error("cannot build the system call filter")]
+    Filter(#[source] seccomp::ProfileError),
+    /// The control groups cannot be prepared.
+    #[error("cannot prepare control groups")]
+    Cgroups(#[source] cgroup::CgroupError),
+}
+
+impl EngineError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Kernel { .. } => "mount /proc".to_owned(),
+            Self::Filter(e) => e.hint().to_owned(),
+            Self::Cgroups(e) => e.hint(),
+        }
+    }
+}
+
+/// All levels, and what they share.
+#[derive(Debug)]
+pub struct Engine {
+    shared: Arc<Shared>,
+    pool: Arc<Pool>,
+}
+
+impl Engine {
+    /// Looks at the host and prepares it. Starts no process yet.
+    ///
+    /// # Errors
+    /// When the kernel lacks what every level needs.
+    pub fn new(config: EngineConfig) -> Result<Self, EngineError> {
+        let layout = Layout::detect().map_err(EngineError::Cgroups)?;
+        cgroup::prepare_host(&layout, &config.home_id).map_err(EngineError::Cgroups)?;
+        let filters = seccomp::default_profile().map_err(EngineError::Filter)?;
+        let ids = IdMode::detect();
+        let socket_root = if ids == IdMode::Ranges {
+            Path::new("/run/insula").join(&config.home_id)
+        } else {
+            config.run_dir.join("sockets")
+        };
+        let shared = Arc::new(Shared {
+            home_id: config.home_id,
+            run_dir: config.run_dir,
+            socket_root,
+            hidden: config.hidden,
+            agent: config.agent,
+            epoch: config.epoch,
+            layout,
+            ids,
+            boot_id: identity::boot_id().map_err(|source| EngineError::Kernel { what: "boot id", source })?,
+            filters,
+            ports: Ports::new(),
+        });
+        let pool = Pool::new(Arc::clone(&shared), config.shells);
+        Ok(Self { shared, pool })
+    }
+
+    /// The levels, for whoever starts sandboxes.
+    #[must_use]
+    pub fn registry(&self) -> Registry {
+        Registry::new(vec![
+            Arc::new(Process::new(Arc::clone(&self.shared), Arc::clone(&self.pool))),
+            Arc::new(Namespace::new(Arc::clone(&self.shared), Arc::clone(&self.pool))),
+        ])
+    }
+
+    /// Starts to keep blank shells ready. Call it after sweeping: a sweep does not know them.
+    pub fn warm(&self) {
+        self.pool.refill();
+    }
+
+    /// How many blank shells wait.
+    #[must_use]
+    pub fn shells(&self) -> usize {
+        self.pool.len()
+    }
+}

@@ -1,0 +1,67 @@
+//! Is a descriptor from behind the wall what it should be?
+
+use std::os::fd::BorrowedFd;
+
+use rustix::net::{AddressFamily, SocketType, getpeername, sockopt};
+
+/// A TCP socket of this family that is neither connected nor listening.
+pub(crate) fn is_unconnected_tcp(fd: BorrowedFd<'_>, v6: bool) -> bool {
+    let family = if v6 { AddressFamily::INET6 } else { AddressFamily::INET };
+    sockopt::socket_domain(fd) == Ok(family)
+        && sockopt::socket_type(fd) == Ok(SocketType::STREAM)
+        && sockopt::socket_acceptconn(fd) == Ok(false)
+        && sockopt::socket_protocol(fd) == Ok(Some(rustix::net::ipproto::TCP))
+        && getpeername(fd).is_err()
+        && rustix::io::ioctl_fionbio(fd, true).is_ok()
+}
+
+/// A connected stream socket, TCP or Unix.
+pub(crate) fn is_connected_stream(fd: BorrowedFd<'_>) -> bool {
+    let families = [AddressFamily::INET, AddressFamily::INET6, AddressFamily::UNIX];
+    sockopt::socket_domain(fd).is_ok_and(|family| families.contains(&family))
+        && sockopt::socket_type(fd) == Ok(SocketType::STREAM)
+        && sockopt::socket_acceptconn(fd) == Ok(false)
+        && getpeername(fd).is_ok()
+        && rustix::io::ioctl_fionbio(fd, true).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::net::{SocketFlags, socket_with};
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn only_a_fresh_tcp_socket_passes_for_one() {
+        let fresh = |family, kind| {
+            socket_with(family, kind, SocketFlags::CLOEXEC, None).expect("a socket can be made")
+        };
+        let v4 = fresh(AddressFamily::INET, SocketType::STREAM);
+        assert!(is_unconnected_tcp(v4.as_fd(), false));
+        assert!(!is_unconnected_tcp(v4.as_fd(), true), "the family was not checked");
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let connected = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        assert!(!is_unconnected_tcp(listener.as_fd(), false), "a listener passed");
+        assert!(!is_unconnected_tcp(connected.as_fd(), false), "a connected socket passed");
+        assert!(!is_unconnected_tcp(UdpSocket::bind("127.0.0.1:0").unwrap().as_fd(), false), "UDP passed");
+        let file = tempfile::tempfile().unwrap();
+        assert!(!is_unconnected_tcp(file.as_fd(), false), "a file passed");
+        let unix = fresh(AddressFamily::UNIX, SocketType::STREAM);
+        assert!(!is_unconnected_tcp(unix.as_fd(), false), "a Unix socket passed");
+    }
+
+    #[test]
+    fn only_a_connected_stream_passes_for_one() {
+        let (a, _b) = UnixStream::pair().unwrap();
+        assert!(is_connected_stream(a.as_fd()));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let connected = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        assert!(is_connected_stream(connected.as_fd()));
+        assert!(!is_connected_stream(listener.as_fd()), "a listener passed");
+        assert!(!is_connected_stream(tempfile::tempfile().unwrap().as_fd()), "a file passed");
+        let fresh = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+        assert!(!is_connected_stream(fresh.as_fd()), "an unconnected socket passed");
+    }
+}

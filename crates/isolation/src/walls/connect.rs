@@ -1,0 +1,153 @@
+//! Reaching a workload's listener without a relay.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use insula_spec::Network;
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
+
+use crate::contract::{BoxFuture, Connect};
+use crate::link::Link;
+use crate::stream::Stream;
+
+/// Sockets fetched from behind the wall at a time.
+const BATCH: u8 = 4;
+
+/// Where the workload listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Where {
+    Unknown,
+    Tcp { v6: bool },
+    Unix,
+}
+
+#[derive(Debug)]
+struct State {
+    place: Where,
+    /// The connection that proved readiness.
+    first: Option<OwnedFd>,
+    /// Unconnected sockets in the network of the workload. Each pins that network: gone with this.
+    spare: Vec<OwnedFd>,
+}
+
+/// Connects to one run of one workload.
+#[derive(Debug)]
+pub(crate) struct Connector {
+    link: Link,
+    network: Network,
+    port: u16,
+    /// Host path of the directory in which the workload may make its socket, and the socket's name.
+    app_dir: PathBuf,
+    state: Mutex<State>,
+}
+
+impl Connector {
+    pub(crate) fn new(link: Link, network: Network, port: u16, app_dir: PathBuf) -> Self {
+        let state = Mutex::new(State { place: Where::Unknown, first: None, spare: Vec::new() });
+        Self { link, network, port, app_dir, state }
+    }
+
+    /// The agent saw the listener.
+    pub(crate) fn found(&self, v6: bool, unix: bool, first: Option<OwnedFd>) {
+        let mut state = self.lock();
+        state.place = if unix { Where::Unix } else { Where::Tcp { v6 } };
+        state.first = first;
+    }
+
+    /// The workload ended: let its network go.
+    pub(crate) fn forget(&self) {
+        let mut state = self.lock();
+        *state = State { place: Where::Unknown, first: None, spare: Vec::new() };
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every change under the lock is a single assignment.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn open(&self) -> io::Result<Stream> {
+        let (first, place) = {
+            let mut state = self.lock();
+            (state.first.take(), state.place)
+        };
+        if let Some(stream) = first.map(adopt).transpose()?.filter(is_open) {
+            return Ok(stream);
+        }
+        match (place, self.network) {
+            (Where::Unknown, _) => Err(io::ErrorKind::NotConnected.into()),
+            (Where::Unix, _) => self.open_unix(),
+            (Where::Tcp { v6 }, Network::Host) => {
+                TcpStream::connect(self.address(v6)).await.and_then(without_delay)
+            }
+            (Where::Tcp { v6 }, Network::Isolated) => {
+                let socket = self.socket(v6).await?;
+                let socket = TcpSocket::from_std_stream(std::net::TcpStream::from(socket));
+                socket.connect(self.address(v6)).await.and_then(without_delay)
+            }
+        }
+    }
+
+    fn address(&self, v6: bool) -> SocketAddr {
+        if v6 { (Ipv6Addr::LOCALHOST, self.port).into() } else { (Ipv4Addr::LOCALHOST, self.port).into() }
+    }
+
+    async fn socket(&self, v6: bool) -> io::Result<OwnedFd> {
+        if let Some(socket) = self.lock().spare.pop() {
+            return Ok(socket);
+        }
+        let lost = |e| io::Error::new(io::ErrorKind::NotConnected, e);
+        let mut fresh = self.link.sockets(BATCH, v6).await.map_err(lost)?;
+        let socket = fresh.pop().ok_or(io::ErrorKind::NotConnected)?;
+        self.lock().spare.append(&mut fresh);
+        Ok(socket)
+    }
+
+    /// The workload owns this directory and may put anything there: only a socket that is really in it will
+    /// do, never what a link points to.
+    fn open_unix(&self) -> io::Result<Stream> {
+        let dir = rustix::fs::open(
+            &self.app_dir,
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let file = rustix::fs::openat2(&dir, super::view::SOCKET_NAME, flags, Mode::empty(), resolve)?;
+        if FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) != FileType::Socket {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "what is at SOCKET_PATH is not a socket"));
+        }
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        let address = SocketAddrUnix::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+        // A full backlog answers EAGAIN at once; the caller's deadline and retries apply, as for a refusal.
+        rustix::net::connect(&socket, &address)?;
+        Ok(Stream::Unix(UnixStream::from_std(socket.into())?))
+    }
+}
+
+impl Connect for Connector {
+    fn connect(&self) -> BoxFuture<'_, io::Result<Stream>> {
+        Box::pin(self.open())
+    }
+}
+
+fn without_delay(stream: TcpStream) -> io::Result<Stream> {
+    stream.set_nodelay(true)?;
+    Ok(Stream::Tcp(stream))
+}
+
+fn adopt(socket: OwnedFd) -> io::Result<Stream> {
+    if sockopt::socket_domain(socket.as_fd())? == AddressFamily::UNIX {
+        return Ok(Stream::Unix(UnixStream::from_std(socket.into())?));
+    }
+    TcpStream::from_std(socket.into()).and_then(without_delay)
+}
+
+fn is_open(stream: &Stream) -> bool {
+    stream.try_read(&mut [0]).is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock)
+}

@@ -1,0 +1,116 @@
+//! One set of walls made of namespaces and control groups, with an agent inside; what the levels `process`
+//! and `namespace` have in common.
+//!
+//! ```text
+//! shell::make ──► Shell (blank, waits in the pool) ──launch──► Walled (a Sandbox)
+//!    │                                                            ├─ stop ──► body taken down
+//!    └─ any failure: the Body guard takes everything down         └─ detach ─► carries on; adopt() finds it
+//! ```
+
+pub(crate) mod adopt;
+mod body;
+mod connect;
+mod idmap;
+mod launch;
+mod pool;
+mod rundir;
+mod sandbox;
+mod shell;
+pub(crate) mod sweep;
+pub(crate) mod view;
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::PathBuf;
+
+use insula_frames::Walls;
+use insula_linux::cgroup::Layout;
+use insula_spec::{InstanceName, Level, Network};
+
+pub(crate) use idmap::IdMode;
+pub(crate) use launch::launch;
+pub(crate) use pool::Pool;
+pub(crate) use view::SOCKET_INSIDE;
+
+use crate::ports::Ports;
+
+/// What every set of walls of one installation shares.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// Random name of this installation; every host resource carries it.
+    pub(crate) home_id: String,
+    /// Where run directories are, absolute.
+    pub(crate) run_dir: PathBuf,
+    /// Where workloads without a mount wall find their socket directories: a path that another user id can
+    /// walk down.
+    pub(crate) socket_root: PathBuf,
+    /// Host paths that no view may show, such as the configuration and other tenants' data.
+    pub(crate) hidden: Vec<PathBuf>,
+    /// The agent's program, sealed in memory.
+    pub(crate) agent: OwnedFd,
+    /// Generation of this worker.
+    pub(crate) epoch: u64,
+    /// What control groups there are.
+    pub(crate) layout: Layout,
+    /// Which host ids there are to give.
+    pub(crate) ids: IdMode,
+    /// Identity of the running kernel.
+    pub(crate) boot_id: String,
+    /// System call filter programs, in order.
+    pub(crate) filters: Vec<Vec<u8>>,
+    /// Ports on the host's network.
+    pub(crate) ports: Ports,
+}
+
+impl Shared {
+    /// A path by which this process can execute the agent.
+    pub(crate) fn agent_path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.agent.as_raw_fd()))
+    }
+
+    /// Whether this is a user that can give every instance ids of its own.
+    pub(crate) fn privileged(&self) -> bool {
+        self.ids == IdMode::Ranges
+    }
+
+    /// The run directory of the walls with this key.
+    pub(crate) fn run_dir_of(&self, key: &str) -> PathBuf {
+        self.run_dir.join(key)
+    }
+
+    /// Where a workload without a mount wall may make its socket.
+    pub(crate) fn host_socket(&self, instance: &InstanceName) -> PathBuf {
+        self.host_socket_dir(instance).join(view::SOCKET_NAME)
+    }
+
+    /// The directory of that socket. Instance names have no dots, so no two share one.
+    pub(crate) fn host_socket_dir(&self, instance: &InstanceName) -> PathBuf {
+        self.socket_root.join(format!("{}.{}", instance.service, instance.id))
+    }
+}
+
+/// What makes walls of one kind different from those of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Kind {
+    pub(crate) level: Level,
+    pub(crate) network: Network,
+}
+
+impl Kind {
+    /// First letter of the keys of this level, so that a sweep knows whose a run directory is.
+    pub(crate) fn prefix(level: Level) -> char {
+        level.as_str().chars().next().unwrap_or('x')
+    }
+
+    /// The namespaces to raise on this host.
+    pub(crate) fn walls(self, shared: &Shared) -> Walls {
+        let full = Walls::USER.and(Walls::PID).and(Walls::MOUNT).and(Walls::IPC).and(Walls::UTS);
+        match (self.level, self.network) {
+            (Level::Namespace, Network::Isolated) => full.and(Walls::NET),
+            (Level::Namespace, Network::Host) => full,
+            // Without control groups only the end of a pid namespace's init surely ends all of it.
+            _ if !matches!(shared.layout, Layout::None { .. }) => Walls::default(),
+            _ if shared.privileged() => Walls::PID,
+            _ => Walls::USER.and(Walls::PID),
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! A workload behind walls, as the contract's [`Sandbox`].
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use insula_frames::{Ended, ToAgent};
+use insula_linux::identity::Identity;
+use insula_spec::{Launch, Level, Network, Placement};
+
+use super::body::Body;
+use super::connect::Connector;
+use super::launch::{execute, plan_again};
+use super::shell::Shell;
+use super::{Kind, Shared};
+use crate::contract::{BoxFuture, Connect, Event, Exit, Gone, LaunchError, Record, Sandbox, Usage};
+use crate::fault;
+use crate::link::{Answer, Link, News, Streams};
+use crate::logs::LogStream;
+
+/// How long an agent may take to confirm something that costs it nothing.
+const CONFIRM: Duration = Duration::from_secs(10);
+/// How long processes may take to die after SIGKILL.
+const KILL: Duration = Duration::from_secs(5);
+/// How long the end waits for the last log lines to be stored.
+const LAST_LINES: Duration = Duration::from_secs(2);
+/// How long freezing may take.
+const FREEZE: Duration = Duration::from_secs(5);
+
+/// A workload behind walls.
+#[derive(Debug)]
+pub(crate) struct Walled {
+    kind: Kind,
+    body: Body,
+    link: Link,
+    streams: Streams,
+    logs: Option<LogStream>,
+    connector: Arc<Connector>,
+    placement: Placement,
+    app: Identity,
+    oom_kills: u64,
+    exit: Option<Exit>,
+    paused: bool,
+    /// Line after the last one that the workload wrote, once it ended.
+    last_line: u64,
+}
+
+impl Walled {
+    /// The workload `app` that already runs in a shell.
+    pub(crate) fn over(shell: Shell, placement: &Placement, app: Identity) -> Self {
+        let Shell { kind, link, mut streams, body } = shell;
+        let app_dir = match placement.socket.parent() {
+            Some(dir) if kind.level == Level::Process => dir.to_owned(),
+            _ => body.dir().app(),
+        };
+        let connector = Connector::new(link.clone(), network(kind), placement.port, app_dir);
+        let logs = streams.take_logs();
+        let oom_kills = oom_kills(&body);
+        Self {
+            kind,
+            body,
+            link,
+            streams,
+            logs,
+            connector: Arc::new(connector),
+            placement: placement.clone(),
+            app,
+            oom_kills,
+            exit: None,
+            paused: false,
+            last_line: 0,
+        }
+    }
+
+    /// Finds out whether the workload is frozen, after an adoption.
+    pub(crate) fn look_if_paused(&mut self) -> bool {
+        self.paused = match self.body.leaves() {
+            Some(leaves) => leaves.app().is_frozen().unwrap_or(false),
+            None => is_stopped(self.app.pid),
+        };
+        self.paused
+    }
+
+    pub(crate) fn keep(&mut self) {
+        self.body.keep();
+    }
+
+    /// Takes in what the agent tells; `None` is its end.
+    fn take_in(&mut self, news: Option<News>) -> Event {
+        match news {
+            Some(News::Listening { v6, unix, first }) => {
+                self.connector.found(v6, unix, first);
+                Event::Listening
+            }
+            Some(News::Exited { ended, next_line }) => {
+                self.last_line = next_line;
+                self.ended(self.judge(ended))
+            }
+            None => self.ended(Exit::Lost),
+        }
+    }
+
+    fn ended(&mut self, exit: Exit) -> Event {
+        self.exit = Some(exit);
+        self.connector.forget();
+        Event::Exited(exit)
+    }
+
+    /// A workload that was killed while the kernel counted a memory kill was killed for its memory.
+    fn judge(&self, ended: Ended) -> Exit {
+        match ended {
+            Ended::Signal(libc::SIGKILL) if oom_kills(&self.body) > self.oom_kills => Exit::Oom,
+            Ended::Signal(signal) => Exit::Signal(signal),
+            Ended::Code(code) => Exit::Code(code),
+        }
+    }
+
+    async fn confirm_commit(&mut self) -> Result<(), Gone> {
+        let no_answer = |why: &str| Gone::NoAnswer(why.to_owned());
+        fault::point("commit.before");
+        self.link.send(&ToAgent::Commit, Vec::new()).await.map_err(|e| no_answer(&e.to_string()))?;
+        fault::point("commit.sent");
+        match tokio::time::timeout(CONFIRM, self.streams.answers.recv()).await {
+            Ok(Some(Answer::Committed)) => {
+                self.body.keep();
+                Ok(())
+            }
+            Ok(other) => Err(Gone::NoAnswer(format!("expected its commit, got {other:?}"))),
+            Err(_) => Err(no_answer("it did not confirm its commit in time")),
+        }
+    }
+
+    async fn freeze(&mut self, freeze: bool) -> io::Result<()> {
+        match self.body.leaves() {
+            Some(leaves) => {
+                let done = tokio::task::spawn_blocking(move || {
+                    if freeze { leaves.app().freeze(FREEZE) } else { leaves.app().thaw() }
+                });
+                done.await.map_err(io::Error::other)?.map_err(io::Error::other)?;
+            }
+            None => {
+                let frame = if freeze { ToAgent::Pause } else { ToAgent::Resume };
+                self.link.send(&frame, Vec::new()).await.map_err(io::Error::other)?;
+            }
+        }
+        self.paused = freeze;
+        Ok(())
+    }
+
+    /// SIGTERM, grace, SIGKILL; then everything is taken down.
+    async fn end(mut self, grace: Duration) -> Exit {
+        if self.exit.is_none() && !self.paused && !grace.is_zero() {
+            self.ask_to_end(grace).await;
+        }
+        if self.exit.is_none() {
+            self.kill().await;
+        }
+        let exit = self.exit.unwrap_or(Exit::Lost);
+        self.wait_for_last_lines().await;
+        fault::point("teardown.bye");
+        self.link.send_if_there(&ToAgent::Bye).await;
+        self.body.take_down().await;
+        exit
+    }
+
+    async fn ask_to_end(&mut self, grace: Duration) {
+        if self.link.send(&ToAgent::Signal(libc::SIGTERM), Vec::new()).await.is_err() {
+            return;
+        }
+        // Out of time is not an error here: what comes next is stronger.
+        drop(tokio::time::timeout(grace, self.wait_exit()).await);
+    }
+
+    async fn kill(&mut self) {
+        // The host's own means do not depend on the agent's good will.
+        self.link.send_if_there(&ToAgent::KillAll).await;
+        if let Some(leaves) = self.body.leaves() {
+            let killed = tokio::task::spawn_blocking(move || leaves.app().kill_all(KILL)).await;
+            match killed {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => tracing::warn!(key = self.body.key, %error, "cannot kill a workload"),
+                Err(error) => tracing::warn!(key = self.body.key, %error, "killing was cut short"),
+            }
+        }
+        drop(tokio::time::timeout(KILL, self.wait_exit()).await);
+    }
+
+    async fn wait_exit(&mut self) {
+        while self.exit.is_none() {
+            let news = self.streams.news.recv().await;
+            self.take_in(news);
+        }
+    }
+
+    /// The agent forgets with its end, so the last lines are stored first; as long as somebody stores them.
+    async fn wait_for_last_lines(&mut self) {
+        let last = self.last_line;
+        let stored = self.streams.acked.wait_for(|acked| *acked >= last);
+        drop(tokio::time::timeout(LAST_LINES, stored).await);
+    }
+
+    async fn run_again(&mut self, launch: &Launch) -> Result<(), LaunchError> {
+        if self.exit.is_none() {
+            return Err(LaunchError::Agent("its workload still runs".to_owned()));
+        }
+        if self.exit == Some(Exit::Lost) {
+            return Err(LaunchError::Agent("it is gone".to_owned()));
+        }
+        let shared: &Shared = &self.body.shared;
+        let plan = plan_again(shared, self.kind.level, launch);
+        self.oom_kills = oom_kills(&self.body);
+        self.app = execute(&self.link, &mut self.streams, &self.body, plan).await?;
+        self.exit = None;
+        self.last_line = 0;
+        Ok(())
+    }
+}
+
+impl Sandbox for Walled {
+    fn record(&self) -> Record {
+        let agent = self.body.agent().unwrap_or(Identity { pid: 0, start: 0 });
+        Record {
+            instance: self.body.instance.clone().unwrap_or_else(|| unreachable!("set before the launch")),
+            level: self.kind.level,
+            key: self.body.key.clone(),
+            boot_id: self.body.shared.boot_id.clone(),
+            agent_pid: agent.pid,
+            agent_start: agent.start,
+            app_pid: self.app.pid,
+            app_start: self.app.start,
+            placement: self.placement.clone(),
+            network: self.kind.network,
+            cgroups: self.body.leaves().map(|l| l.paths()).unwrap_or_default(),
+        }
+    }
+
+    fn connector(&self) -> Arc<dyn Connect> {
+        Arc::clone(&self.connector) as Arc<dyn Connect>
+    }
+
+    fn commit(&mut self) -> BoxFuture<'_, Result<(), Gone>> {
+        Box::pin(self.confirm_commit())
+    }
+
+    fn event(&mut self) -> BoxFuture<'_, Event> {
+        Box::pin(async {
+            if self.exit.is_some() {
+                return std::future::pending().await;
+            }
+            let news = self.streams.news.recv().await;
+            self.take_in(news)
+        })
+    }
+
+    fn logs(&mut self) -> Option<LogStream> {
+        self.logs.take()
+    }
+
+    fn pause(&mut self) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(self.freeze(true))
+    }
+
+    fn resume(&mut self) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(self.freeze(false))
+    }
+
+    fn usage(&self) -> Usage {
+        let Some(Ok(usage)) = self.body.leaves().map(|l| l.app().usage()) else { return Usage::default() };
+        Usage { memory_bytes: usage.memory_bytes, cpu_micros: usage.cpu_micros, pids: usage.pids }
+    }
+
+    fn relaunch<'a>(&'a mut self, launch: &'a Launch) -> BoxFuture<'a, Result<(), LaunchError>> {
+        Box::pin(self.run_again(launch))
+    }
+
+    fn stop(self: Box<Self>, grace: Duration) -> BoxFuture<'static, Exit> {
+        Box::pin(self.end(grace))
+    }
+
+    fn detach(mut self: Box<Self>) {
+        self.body.keep();
+    }
+}
+
+fn oom_kills(body: &Body) -> u64 {
+    body.leaves().and_then(|l| l.app().oom_kills().ok()).unwrap_or(0)
+}
+
+/// Whether a process is stopped by a signal (`/proc/PID/stat`, field 3).
+fn is_stopped(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+}
+
+fn network(kind: Kind) -> Network {
+    if super::launch::needs_host_port(kind.level, kind.network) { Network::Host } else { Network::Isolated }
+}

@@ -1,0 +1,243 @@
+//! What a workload at level `namespace` sees: planned here, carried out by the agent.
+//!
+//! ```text
+//! /usr /bin /lib …   the host's system directories, read-only
+//! /etc               a handful of files: names, certificates, time zone, linker; never passwords or keys
+//! /proc /dev /tmp    its own; no devices but null, zero, full, random, urandom, tty
+//! WORKDIR            read-only, with Insula's own files and other tenants' data masked
+//! {data_dir}/{id}    read-write, nobody else's
+//! mounts             as configured
+//! /run/insula        where it may make its socket
+//! ```
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use insula_frames::{ViewOp, ViewPlan};
+use insula_linux::mount::{self, Attributes};
+use insula_spec::{Launch, Mount, Network};
+
+use super::Shared;
+
+/// Name of the workload's own socket in its directory.
+pub(crate) const SOCKET_NAME: &str = "app.sock";
+/// Where a workload behind a mount wall may make its socket.
+pub(crate) const SOCKET_INSIDE: &str = "/run/insula/app.sock";
+
+/// Directories of the system at the top of the file system; on most hosts links into `/usr`.
+const SYSTEM: [&str; 7] = ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store"];
+
+/// Files of `/etc` that programs need and that hold no secret.
+const ETC: [&str; 18] = [
+    "alternatives",
+    "ca-certificates",
+    "debian_version",
+    "fonts",
+    "host.conf",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "localtime",
+    "mime.types",
+    "nsswitch.conf",
+    "os-release",
+    "perl",
+    "protocols",
+    "python3",
+    "python3.11",
+    "services",
+    "timezone",
+];
+
+/// Parts of `/etc/ssl` without private keys.
+const ETC_SSL: [&str; 2] = ["ssl/certs", "ssl/openssl.cnf"];
+
+const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+
+const MIB: u64 = 1 << 20;
+
+/// The plan, and the mounts to pass beside it, in the order of its `Attach` steps.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(crate) plan: ViewPlan,
+    pub(crate) mounts: Vec<OwnedFd>,
+}
+
+/// A host path to show, before it is decided who opens it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Shown {
+    pub(crate) source: PathBuf,
+    pub(crate) target: PathBuf,
+    pub(crate) read_only: bool,
+}
+
+/// A path that cannot be shown.
+#[derive(Debug)]
+pub(crate) struct CannotShow {
+    pub(crate) path: PathBuf,
+    pub(crate) source: io::Error,
+}
+
+/// Builds the view of one launch.
+pub(crate) fn build(shared: &Shared, launch: &Launch, app_dir: &Path) -> Result<View, CannotShow> {
+    let mut mounts = Vec::new();
+    let mut ops = system(launch.network);
+    for step in steps(launch, app_dir, &shared.hidden) {
+        match step {
+            Step::Show(shown) => ops.push(open(shared, &shown, &mut mounts)?),
+            Step::MaskDir(target) => {
+                ops.push(ViewOp::Tmpfs { target: text(&target), mode: 0o755, size: MIB });
+            }
+            Step::MaskFile(target) => ops.push(ViewOp::Bind {
+                source: "/dev/null".to_owned(),
+                target: text(&target),
+                read_only: true,
+                optional: false,
+            }),
+        }
+    }
+    if !shared.privileged() {
+        ops.push(ViewOp::Own { target: text(&launch.data_dir) });
+        ops.push(ViewOp::Own { target: "/run/insula".to_owned() });
+    }
+    let hostname = launch.instance.id.as_str().to_owned();
+    Ok(View { plan: ViewPlan { hostname, ops }, mounts })
+}
+
+/// A step that depends on the launch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Step {
+    Show(Shown),
+    MaskDir(PathBuf),
+    MaskFile(PathBuf),
+}
+
+/// What is shown of the host, with everything hidden masked where it would shine through. The tenant's own
+/// directory comes after the masks, because it usually lies below one.
+fn steps(launch: &Launch, app_dir: &Path, hidden: &[PathBuf]) -> Vec<Step> {
+    let workdir = Shown { source: launch.workdir.clone(), target: launch.workdir.clone(), read_only: true };
+    let mounts = launch.mounts.iter().map(|Mount { source, target, read_only }| Shown {
+        source: source.clone(),
+        target: target.clone(),
+        read_only: *read_only,
+    });
+    let mut all = Vec::new();
+    for shown in [workdir].into_iter().chain(mounts) {
+        let masks = masks(&shown, hidden);
+        all.push(Step::Show(shown));
+        all.extend(masks);
+    }
+    let own = |source: &Path, target: &Path| {
+        Step::Show(Shown { source: source.to_owned(), target: target.to_owned(), read_only: false })
+    };
+    all.push(own(&launch.data_dir, &launch.data_dir));
+    all.push(own(app_dir, Path::new("/run/insula")));
+    all
+}
+
+/// Masks for what is hidden below a mount, or is it. Links are resolved first: a name must not get around a
+/// mask.
+fn masks(shown: &Shown, hidden: &[PathBuf]) -> Vec<Step> {
+    let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let source = real(&shown.source);
+    let mask = |path: &PathBuf| {
+        let path = real(path);
+        let below = path.strip_prefix(&source).ok()?;
+        let target =
+            if below.as_os_str().is_empty() { shown.target.clone() } else { shown.target.join(below) };
+        match fs::metadata(&path) {
+            Ok(m) if m.is_dir() => Some(Step::MaskDir(target)),
+            Ok(_) => Some(Step::MaskFile(target)),
+            // What is not there cannot shine through.
+            Err(_) => None,
+        }
+    };
+    hidden.iter().filter_map(mask).collect()
+}
+
+/// With rights over all paths the host opens the mount and passes it; an ordinary user's agent can reach
+/// whatever that user can.
+fn open(shared: &Shared, shown: &Shown, mounts: &mut Vec<OwnedFd>) -> Result<ViewOp, CannotShow> {
+    let cannot = |source| CannotShow { path: shown.source.clone(), source };
+    let dir = fs::metadata(&shown.source).map_err(cannot)?.is_dir();
+    let target = text(&shown.target);
+    if shared.privileged() {
+        let tree = mount::clone_tree(&shown.source, Attributes::safe(shown.read_only)).map_err(cannot)?;
+        mounts.push(tree);
+        return Ok(ViewOp::Attach { target, dir });
+    }
+    Ok(ViewOp::Bind { source: text(&shown.source), target, read_only: shown.read_only, optional: false })
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// The part that is the same for every launch.
+fn system(network: Network) -> Vec<ViewOp> {
+    let bind = |path: String, optional| ViewOp::Bind {
+        source: path.clone(),
+        target: path,
+        read_only: true,
+        optional,
+    };
+    let mut ops = vec![bind("/usr".to_owned(), false)];
+    for dir in SYSTEM {
+        match fs::read_link(dir) {
+            Ok(to) => ops.push(ViewOp::Symlink { target: dir.to_owned(), to: text(&to) }),
+            Err(_) => ops.push(bind(dir.to_owned(), true)),
+        }
+    }
+    ops.extend(ETC.iter().chain(&ETC_SSL).map(|name| bind(format!("/etc/{name}"), true)));
+    ops.extend(names());
+    if network == Network::Host {
+        ops.push(bind("/etc/resolv.conf".to_owned(), true));
+    }
+    ops.push(ViewOp::Proc { target: "/proc".to_owned() });
+    ops.extend(devices());
+    ops.push(tmpfs("/tmp", 0o1777, 256 * MIB));
+    ops.push(ViewOp::Symlink { target: "/var/tmp".to_owned(), to: "/tmp".to_owned() });
+    ops.push(ViewOp::Symlink { target: "/var/run".to_owned(), to: "/run".to_owned() });
+    ops
+}
+
+fn tmpfs(target: &str, mode: u32, size: u64) -> ViewOp {
+    ViewOp::Tmpfs { target: target.to_owned(), mode, size }
+}
+
+fn names() -> [ViewOp; 4] {
+    let file = |name: &str, content: &str| ViewOp::File {
+        target: format!("/etc/{name}"),
+        content: content.as_bytes().to_vec(),
+    };
+    [
+        file(
+            "passwd",
+            "root:x:0:0:root:/:/usr/sbin/nologin\napp:x:1000:1000:app:/tmp:/bin/sh\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n",
+        ),
+        file("group", "root:x:0:\napp:x:1000:\nnogroup:x:65534:\n"),
+        file("hosts", "127.0.0.1 localhost\n::1 localhost\n"),
+        file("hostname", "localhost\n"),
+    ]
+}
+
+fn devices() -> Vec<ViewOp> {
+    let link = |name: &str, to: &str| ViewOp::Symlink { target: format!("/dev/{name}"), to: to.to_owned() };
+    let mut ops = vec![tmpfs("/dev", 0o755, MIB)];
+    ops.extend(DEVICES.map(|name| ViewOp::Bind {
+        source: format!("/dev/{name}"),
+        target: format!("/dev/{name}"),
+        read_only: true,
+        optional: name == "tty",
+    }));
+    ops.extend([
+        link("fd", "/proc/self/fd"),
+        link("stdin", "/proc/self/fd/0"),
+        link("stdout", "/proc/self/fd/1"),
+        link("stderr", "/proc/self/fd/2"),
+    ]);
+    ops.push(tmpfs("/dev/shm", 0o1777, 64 * MIB));
+    ops
+}

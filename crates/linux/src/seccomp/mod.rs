@@ -1,0 +1,31 @@
+//! Which system calls a workload may make.
+//!
+//! The host builds the filter from one readable [table] and hands it to the agent as bytes; the agent
+//! installs it in the workload's process, last of all, just before `execve`. What the table does not allow
+//! is refused, so a new kernel brings nothing new into the walls.
+//!
+//! ```text
+//! host:   table ──profile──► BPF bytes ──frame──► agent:  no_new_privs ──install──► execve(workload)
+//!
+//! a call:  foreign architecture, x32 ──► the process is killed
+//!          clone3, newer than the table ─► ENOSYS   (the C library falls back to what it knew before)
+//!          allowed, arguments in order ──► runs
+//!          anything else ────────────────► EPERM
+//! ```
+//!
+//! Source: seccomp(2), `Documentation/userspace-api/seccomp_filter.rst`. The list is documented for
+//! operators in `docs/reference/seccomp.md`, which a test keeps equal to the table.
+
+#[cfg(feature = "host")]
+mod call;
+mod install;
+#[cfg(feature = "host")]
+mod profile;
+#[cfg(feature = "host")]
+pub mod table;
+
+#[cfg(feature = "host")]
+pub use call::{Call, Condition, Conditional, Group};
+pub use install::install;
+#[cfg(feature = "host")]
+pub use profile::{ProfileError, Program, default_profile, reference};

@@ -1,0 +1,80 @@
+//! Domain names, address blocks and paths of URLs.
+
+use std::net::IpAddr;
+
+use super::super::kind::ProblemKind;
+use super::super::read::Given;
+use super::Check;
+
+/// Longest DNS name as text (RFC 1035, section 2.3.4), less the two labels of 63 that go in front.
+const DOMAIN_MAX: usize = 253 - 2 * 64;
+
+impl Check<'_> {
+    /// A DNS name, in lower case.
+    pub(super) fn domain(&mut self, given: &Given<String>) -> String {
+        let name = given.value.to_ascii_lowercase();
+        let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        let label = |label: &str| {
+            let bytes = label.as_bytes();
+            bytes.len() <= 63
+                && bytes.iter().all(|&b| word(b) || b == b'-')
+                && bytes.first().is_some_and(|&b| word(b))
+                && bytes.last().is_some_and(|&b| word(b))
+        };
+        let good = name.len() <= DOMAIN_MAX && name.split('.').all(label) && name.parse::<IpAddr>().is_err();
+        if !good {
+            self.problem(&given.at, ProblemKind::Domain(given.value.clone()));
+        }
+        name
+    }
+
+    /// An address block in its canonical form, `10.0.0.0/8`.
+    pub(super) fn cidr(&mut self, given: &Given<String>) -> Option<String> {
+        let (address, prefix) = given.value.split_once('/').unwrap_or((&given.value, ""));
+        let parsed = address.parse::<IpAddr>().ok().and_then(|address| {
+            let most: u32 = if address.is_ipv4() { 32 } else { 128 };
+            let digits = prefix.bytes().all(|b| b.is_ascii_digit());
+            let length = if given.value.contains('/') { prefix.parse().ok()? } else { most };
+            (digits && length <= most).then_some((address, length, most))
+        });
+        let Some((address, length, most)) = parsed else {
+            self.problem(&given.at, ProblemKind::Cidr(given.value.clone()));
+            return None;
+        };
+        let first = first_address(address, length);
+        let block = format!("{first}/{length}");
+        if first != address {
+            let (text, single) = (given.value.clone(), format!("{address}/{most}"));
+            self.problem(&given.at, ProblemKind::CidrHostBits { text, block, single });
+            return None;
+        }
+        if length == 0 {
+            self.note(&given.at, &format!("`{block}` lets every client choose the address it is seen under"));
+        }
+        Some(block)
+    }
+
+    /// The path of a URL, fit to stand in a request line.
+    pub(super) fn url_path(&mut self, given: &Given<String>) -> String {
+        let path = &given.value;
+        let good = path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
+        if !good {
+            self.problem(&given.at, ProblemKind::UrlPath(path.clone()));
+        }
+        path.clone()
+    }
+}
+
+/// The first address of the block that holds `address`.
+fn first_address(address: IpAddr, length: u32) -> IpAddr {
+    match address {
+        IpAddr::V4(v4) => {
+            let mask = u32::MAX.checked_shl(32 - length).unwrap_or(0);
+            IpAddr::V4((v4.to_bits() & mask).into())
+        }
+        IpAddr::V6(v6) => {
+            let mask = u128::MAX.checked_shl(128 - length).unwrap_or(0);
+            IpAddr::V6((v6.to_bits() & mask).into())
+        }
+    }
+}

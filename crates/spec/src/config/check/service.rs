@@ -1,0 +1,172 @@
+//! One `[service.NAME]` table.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::super::kind::ProblemKind;
+use super::super::raw::{RawDuration, RawHealth, RawService};
+use super::super::read::{Entries, Entry, Given, Integer};
+use super::super::{HealthCheck, RestartMode, RestartPolicy, ServiceSpec, SleepMode};
+use super::scalars::human;
+use super::{Check, Defaults};
+use crate::{InstanceId, Limits, Network, ServiceName};
+
+/// No time at all.
+const ZERO: Duration = Duration::ZERO;
+/// Shortest duration where nothing at all would make no sense.
+const MS: Duration = Duration::from_millis(1);
+/// Shortest time between two health checks.
+const CHECK_MIN: Duration = Duration::from_millis(100);
+/// Most processes that a kernel can number (`PID_MAX_LIMIT`).
+const PIDS_MAX: u32 = 4_194_304;
+/// Fewest open files with which an ordinary runtime starts.
+const FILES_MIN: u32 = 16;
+/// Most open files of a process by the kernel's default (`fs.nr_open`).
+const FILES_MAX: u32 = 1_048_576;
+/// Most requests that can be held back for one instance.
+const HOLD_MAX: u32 = 65_536;
+/// Most restarts or failures that can be waited for.
+const COUNT_MAX: u32 = 10_000;
+
+const NETWORKS: (&[&str], &[Network]) = (&["isolated", "host"], &[Network::Isolated, Network::Host]);
+const SLEEPS: (&[&str], &[SleepMode]) = (&["stop", "freeze"], &[SleepMode::Stop, SleepMode::Freeze]);
+const RESTARTS: (&[&str], &[RestartMode]) =
+    (&["on-failure", "always", "never"], &[RestartMode::OnFailure, RestartMode::Always, RestartMode::Never]);
+
+impl Check<'_> {
+    /// Checks one service; `None` if its name cannot be one.
+    pub(super) fn service(
+        &mut self,
+        entry: Entry<RawService>,
+        defaults: &Defaults,
+    ) -> Option<(ServiceName, ServiceSpec)> {
+        let name = entry.key.value.parse::<ServiceName>();
+        let name = name.map_err(|e| self.problem(&entry.key.at, ProblemKind::Name(e))).ok();
+        let mut raw = entry.value.value;
+        let limits = self.limits(&raw);
+        let restart = self.restart(&raw);
+        let levels = self.service_levels(&raw, defaults);
+        let command = self.command(raw.command.take(), list(raw.args.take()), &entry.key.at);
+        let env = self.env(raw.env.take().map(|table| table.value).unwrap_or_default());
+        let mounts = self.mounts(list(raw.mounts.take()));
+        let health = raw.health.take().and_then(|health| self.health(health));
+        let name = name?;
+        let spec = ServiceSpec {
+            command,
+            env,
+            workdir: self.workdir(raw.workdir.as_ref(), &entry.key.at),
+            data_dir: self.data_dir.join(name.as_str()),
+            isolation: levels.isolation,
+            min_isolation: levels.floor,
+            network: self.word(raw.network.as_ref(), NETWORKS).unwrap_or_default(),
+            mounts,
+            limits,
+            health,
+            startup_timeout: self.time(raw.startup_timeout.as_ref(), ServiceSpec::STARTUP_TIMEOUT),
+            stop_timeout: self.duration_or(raw.stop_timeout.as_ref(), ZERO, ServiceSpec::STOP_TIMEOUT),
+            request_timeout: self.time(raw.request_timeout.as_ref(), ServiceSpec::REQUEST_TIMEOUT),
+            idle_timeout: self.idle_timeout(raw.idle_timeout.as_ref()),
+            sleep: self.sleep(&raw),
+            restart,
+            hold_queue: self.hold_queue(raw.hold_queue.as_ref()),
+            listen_tcp: ports(raw.listen_tcp.map(|table| table.value).unwrap_or_default()),
+            name: name.clone(),
+        };
+        Some((name, spec))
+    }
+
+    /// A duration of at least a millisecond.
+    fn time(&mut self, given: Option<&Given<RawDuration>>, default: Duration) -> Duration {
+        self.duration_or(given, MS, default)
+    }
+
+    fn service_levels(&mut self, raw: &RawService, defaults: &Defaults) -> Defaults {
+        let levels = Defaults {
+            isolation: self.isolation(raw.isolation.as_ref()).unwrap_or(defaults.isolation),
+            floor: self.floor(raw.min_isolation.as_ref()).or(defaults.floor),
+        };
+        self.levels_agree(&levels, raw.isolation.as_ref().or(raw.min_isolation.as_ref()));
+        levels
+    }
+
+    fn limits(&mut self, raw: &RawService) -> Limits {
+        Limits {
+            memory: self.memory(raw.memory.as_ref(), raw.memory_limit_mb.as_ref()),
+            cpu_weight: raw.cpu_weight.as_ref().map(|given| self.cpu_weight(given)),
+            cpu_quota: raw.cpu_quota.as_ref().and_then(|given| self.cpu_quota(given)),
+            pids: raw.pids_limit.as_ref().and_then(|given| self.number(given, 1..=PIDS_MAX)),
+            open_files: raw.open_files.as_ref().and_then(|given| self.number(given, FILES_MIN..=FILES_MAX)),
+        }
+    }
+
+    fn restart(&mut self, raw: &RawService) -> RestartPolicy {
+        let default = RestartPolicy::default();
+        let max_restarts = raw.max_restarts.as_ref().and_then(|given| self.number(given, 0..=COUNT_MAX));
+        let policy = RestartPolicy {
+            mode: self.word(raw.restart.as_ref(), RESTARTS).unwrap_or(default.mode),
+            backoff: self.time(raw.restart_backoff.as_ref(), default.backoff),
+            backoff_max: self.time(raw.restart_backoff_max.as_ref(), default.backoff_max),
+            max_restarts: max_restarts.unwrap_or(default.max_restarts),
+            window: self.time(raw.restart_window.as_ref(), default.window),
+        };
+        let given = raw.restart_backoff.as_ref().or(raw.restart_backoff_max.as_ref());
+        if let Some(given) = given
+            && policy.backoff > policy.backoff_max
+        {
+            let (backoff, max) = (human(policy.backoff), human(policy.backoff_max));
+            self.problem(&given.at, ProblemKind::BackoffOrder { backoff, max });
+        }
+        policy
+    }
+
+    fn health(&mut self, given: Given<RawHealth>) -> Option<HealthCheck> {
+        let default = HealthCheck::at(String::new());
+        let raw = match given.value {
+            RawHealth::Path(value) => {
+                let path = self.url_path(&Given { at: given.at, value });
+                return Some(HealthCheck::at(path));
+            }
+            RawHealth::Table(table) => *table,
+        };
+        if raw.path.is_none() {
+            self.missing(&given.at, "path");
+        }
+        let failures = raw.failures.as_ref().and_then(|given| self.number(given, 1..=COUNT_MAX));
+        Some(HealthCheck {
+            path: raw.path.map(|path| self.url_path(&path))?,
+            interval: self.duration_or(raw.interval.as_ref(), CHECK_MIN, default.interval),
+            timeout: self.time(raw.timeout.as_ref(), default.timeout),
+            failures: failures.unwrap_or(default.failures),
+        })
+    }
+
+    /// Zero is never, like no value at all.
+    fn idle_timeout(&mut self, given: Option<&Given<RawDuration>>) -> Option<Duration> {
+        self.duration(given?, ZERO).filter(|timeout| !timeout.is_zero())
+    }
+
+    fn sleep(&mut self, raw: &RawService) -> SleepMode {
+        if let (Some(sleep), None) = (&raw.sleep, &raw.idle_timeout) {
+            self.note(&sleep.at, "without `idle_timeout` this service never sleeps");
+        }
+        self.word(raw.sleep.as_ref(), SLEEPS).unwrap_or_default()
+    }
+
+    fn hold_queue(&mut self, given: Option<&Given<Integer>>) -> usize {
+        let asked = given.and_then(|given| self.number(given, 1..=HOLD_MAX));
+        asked.and_then(|asked| usize::try_from(asked).ok()).unwrap_or(ServiceSpec::HOLD_QUEUE)
+    }
+}
+
+/// The items of an optional array.
+fn list<T>(given: Option<Given<Vec<T>>>) -> Vec<T> {
+    given.map(|list| list.value).unwrap_or_default()
+}
+
+/// The ports whose problems, if any, were reported when all services were compared.
+fn ports(table: Entries<Integer>) -> BTreeMap<InstanceId, u16> {
+    let port = |entry: Entry<Integer>| {
+        Some((entry.key.value.parse().ok()?, u16::try_from(entry.value.value.0).ok()?))
+    };
+    table.0.into_iter().filter_map(port).collect()
+}

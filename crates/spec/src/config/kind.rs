@@ -1,0 +1,295 @@
+//! Everything that can be wrong with a configuration, and what to do about each.
+
+use crate::{InvalidName, InvalidUnit, Level};
+
+use super::template;
+
+/// What is wrong at one place of the file.
+///
+/// Fields hold what the user typed, uncut; messages cut it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProblemKind {
+    /// The file is not TOML; this includes a key that is given twice.
+    #[error("not valid TOML: {0}")]
+    Syntax(String),
+    /// A key that does not exist here.
+    #[error("there is no such key")]
+    UnknownKey(KeyAdvice),
+    /// A key that must be there.
+    #[error("`{0}` is missing")]
+    MissingKey(&'static str),
+    /// Part of the file format, but not of this version; it would not be enforced.
+    #[error("this version does not have it yet, and would not enforce it")]
+    NotYet,
+    /// A value of another type.
+    #[error("expected {expected}, found {found}")]
+    WrongType {
+        /// What would do.
+        expected: &'static str,
+        /// What is there.
+        found: String,
+        /// How to write it.
+        example: &'static str,
+    },
+    /// A word that is not among the possible ones.
+    #[error("`{word}` is not one of its values")]
+    UnknownWord {
+        /// The word as typed.
+        word: String,
+        /// The words that exist.
+        known: &'static [&'static str],
+        /// The one that was probably meant.
+        similar: Option<String>,
+    },
+    /// A name that cannot be a DNS label.
+    #[error(transparent)]
+    Name(InvalidName),
+    /// Text that is neither a duration nor a size.
+    #[error(transparent)]
+    Unit(InvalidUnit),
+    /// Neither a percentage nor a number of CPUs.
+    #[error("`{0}` is not an amount of CPU time")]
+    Quota(String),
+    /// A value that is too small or too large.
+    #[error("{value} is not between {min} and {max}")]
+    OutOfRange {
+        /// The value as typed.
+        value: String,
+        /// The smallest value that would do.
+        min: String,
+        /// The largest value that would do.
+        max: String,
+    },
+    /// Two keys that say the same thing.
+    #[error("it says the same as `{0}`")]
+    SaidTwice(&'static str),
+    /// A back-off that begins above its own end.
+    #[error("{backoff} is longer than `restart_backoff_max`, which is {max}")]
+    BackoffOrder {
+        /// The first delay.
+        backoff: String,
+        /// The longest delay.
+        max: String,
+    },
+    /// A level that is weaker than its floor.
+    #[error("`{level}` is weaker than `min_isolation`, which is `{floor}`")]
+    BelowFloor {
+        /// The level asked for.
+        level: Level,
+        /// The weakest that would do.
+        floor: Level,
+    },
+    /// Instances or ports of a service that is not declared.
+    #[error("no service is called `{name}`")]
+    UnknownService {
+        /// The name as typed.
+        name: String,
+        /// The one that was probably meant.
+        similar: Option<String>,
+    },
+    /// A TCP port for an instance that is not declared.
+    #[error("instance `{service}:{id}` is not declared")]
+    UndeclaredInstance {
+        /// The service.
+        service: String,
+        /// The instance.
+        id: String,
+    },
+    /// The same instance twice in one list.
+    #[error("`{0}` is listed twice")]
+    ListedTwice(String),
+    /// A TCP port that something else in this file has.
+    #[error("port {port} already belongs to `{owner}`")]
+    PortTaken {
+        /// The port.
+        port: u16,
+        /// Key of its first owner.
+        owner: String,
+    },
+    /// A placeholder that does not exist.
+    #[error("`{{{name}}}` is not a placeholder")]
+    UnknownPlaceholder {
+        /// What stands between the braces.
+        name: String,
+        /// The one that was probably meant.
+        similar: Option<String>,
+    },
+    /// A brace without its partner.
+    #[error("`{0}` stands alone")]
+    StrayBrace(String),
+    /// A command without a program.
+    #[error("it names no program")]
+    EmptyCommand,
+    /// A command line with a quote that is never closed.
+    #[error("a quote in it is never closed")]
+    OpenQuote,
+    /// A variable that Insula sets itself.
+    #[error("Insula sets this variable itself")]
+    ReservedEnv(&'static str),
+    /// A name that no environment variable can have.
+    #[error("an environment variable cannot have this name")]
+    EnvName,
+    /// A NUL character, which no path, argument or variable can hold.
+    #[error("it holds a NUL character")]
+    Nul,
+    /// A path that only a shell would expand.
+    #[error("`{0}` begins with `~`, which only a shell expands")]
+    HomePath(String),
+    /// An empty path.
+    #[error("the path is empty")]
+    EmptyPath,
+    /// A mount that is not `source:target`.
+    #[error("`{0}` is not of the form `source:target`")]
+    MountForm(String),
+    /// A place where nothing can be mounted.
+    #[error("nothing can be mounted on `{target}`: {why}")]
+    MountTarget {
+        /// The place.
+        target: String,
+        /// Why not.
+        why: &'static str,
+    },
+    /// A path that would show tenants the data of each other.
+    #[error("`{path}` would show every tenant the data of the others in `{data_dir}`")]
+    ShowsData {
+        /// The path.
+        path: String,
+        /// The root of all tenants' data.
+        data_dir: String,
+    },
+    /// A working directory that would show the whole host.
+    #[error("as a working directory, `/` would show every tenant the whole host")]
+    RootWorkdir,
+    /// A data directory that cannot be one.
+    #[error("`{path}` cannot hold tenants' data: {why}")]
+    DataDir {
+        /// The path.
+        path: String,
+        /// Why not.
+        why: &'static str,
+    },
+    /// A domain that is not a DNS name.
+    #[error("`{0}` is not a domain name")]
+    Domain(String),
+    /// An address block that is not one.
+    #[error("`{0}` is not a network address")]
+    Cidr(String),
+    /// An address with a prefix that does not cover it.
+    #[error("`{text}` has bits set beyond its prefix")]
+    CidrHostBits {
+        /// The text.
+        text: String,
+        /// The block that the prefix describes.
+        block: String,
+        /// The block of this address alone.
+        single: String,
+    },
+    /// A path that cannot stand in an HTTP request line.
+    #[error("`{0}` is not the path of a URL")]
+    UrlPath(String),
+    /// Something that is not a decentralized identifier.
+    #[error("`{0}` is not a DID")]
+    Did(String),
+}
+
+/// What to do about a key that does not exist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyAdvice {
+    /// It is probably a typing error of this one.
+    Similar(String),
+    /// It exists in another table.
+    BelongsIn(&'static str),
+    /// What to do instead.
+    Instead(&'static str),
+    /// These exist here.
+    Known(&'static [&'static str]),
+}
+
+impl KeyAdvice {
+    fn hint(&self) -> String {
+        match self {
+            Self::Similar(key) => format!("did you mean `{key}`?"),
+            Self::BelongsIn(table) => format!("move it to {table}"),
+            Self::Instead(what) => (*what).to_owned(),
+            Self::Known(keys) => format!("the keys here are {}", keys.join(", ")),
+        }
+    }
+}
+
+impl ProblemKind {
+    /// What to type instead.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::UnknownKey(advice) => advice.hint(),
+            Self::Name(e) => e.hint().to_owned(),
+            Self::Unit(e) => e.hint().to_owned(),
+            Self::WrongType { example, .. } => format!("write it like this: {example}"),
+            Self::OutOfRange { min, max, .. } => format!("use a value from {min} to {max}"),
+            Self::UnknownWord { similar: Some(word), .. } => format!("did you mean `{word}`?"),
+            Self::UnknownWord { known, .. } => format!("use one of {}", known.join(", ")),
+            Self::UnknownService { similar: Some(name), .. } => format!("did you mean `{name}`?"),
+            Self::UnknownService { name, .. } => format!("declare it with a table `[service.{name}]`"),
+            Self::UndeclaredInstance { service, id } => {
+                format!("add \"{id}\" to the list of `{service}` in `[instances]`")
+            }
+            Self::UnknownPlaceholder { similar: Some(name), .. } => format!("did you mean `{{{name}}}`?"),
+            Self::UnknownPlaceholder { .. } => placeholders(),
+            Self::StrayBrace(brace) => format!("write `{brace}{brace}` for the character itself"),
+            Self::ReservedEnv(slot) => {
+                format!("remove it; to pass the value under another name, use `{{{slot}}}` in that variable")
+            }
+            Self::BelowFloor { floor, .. } => {
+                format!("set `isolation = \"{floor}\"` or stronger, or lower `min_isolation`")
+            }
+            Self::CidrHostBits { block, single, .. } => format!("write `{block}` or `{single}`"),
+            other => other.fixed_hint().to_owned(),
+        }
+    }
+
+    /// The hints that do not depend on what was typed.
+    fn fixed_hint(&self) -> &'static str {
+        match self {
+            Self::Syntax(_) => {
+                "text stands in double quotes, tables in brackets, and a key only once in its table"
+            }
+            Self::MissingKey("command") => "add command = \"python3 app.py\"",
+            Self::MissingKey("path") => "add path = \"/health\"",
+            Self::MissingKey("source") => "add source = \"/on/host\"",
+            Self::MissingKey("target") => "add target = \"/inside\"",
+            Self::NotYet => "remove it, and do not rely on it",
+            Self::Quota(_) => "write a percentage of one CPU, \"150%\", or a number of CPUs, 1.5",
+            Self::BackoffOrder { .. } => "lower `restart_backoff` or raise `restart_backoff_max`",
+            Self::ListedTwice(_) | Self::SaidTwice(_) => "remove one of the two",
+            Self::PortTaken { .. } => "choose another port",
+            Self::EmptyCommand => "name the program first: command = \"python3 app.py\"",
+            Self::OpenQuote => {
+                "close it, or write the words as an array: command = [\"sh\", \"-c\", \"it's\"]"
+            }
+            Self::EnvName => "use a name that is not empty and has no `=`",
+            Self::Nul => "remove the character `\\u0000`",
+            Self::HomePath(_) => "write the whole path, such as /home/me/app, or one relative to this file",
+            Self::EmptyPath => "write a path, absolute or relative to this file",
+            Self::MountForm(_) => {
+                "write \"/on/host:/inside\", with `:rw` behind it to allow writes; \
+                 for a path with a colon use { source = ..., target = ... }"
+            }
+            Self::MountTarget { .. } => "choose an absolute path of its own, such as /mnt/shared",
+            Self::ShowsData { .. } => "name a directory beside `data_dir`, neither inside nor above it",
+            Self::RootWorkdir => "set `workdir` to the folder of the program",
+            Self::DataDir { .. } => "name a directory of its own, such as \"./data\"",
+            Self::Domain(_) => "use a name such as `localhost` or `apps.example.org`, without port or scheme",
+            Self::Cidr(_) => "write an address or a block: 10.0.0.1, 10.0.0.0/8, fd00::/8",
+            Self::UrlPath(_) => "begin it with `/`, without spaces and without the host: /health",
+            Self::Did(_) => "write it like did:plc:ewvi7nxzyoun6zhxrhs64oiz or did:web:example.org",
+            _ => "correct it",
+        }
+    }
+}
+
+/// The placeholders, as a sentence.
+fn placeholders() -> String {
+    let known: Vec<_> = template::NAMES.iter().map(|name| format!("`{{{name}}}`")).collect();
+    format!("use one of {}; write `{{{{` and `}}}}` for braces themselves", known.join(" "))
+}

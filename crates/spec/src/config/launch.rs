@@ -1,0 +1,57 @@
+//! From a service to one launch: templates filled in, environment complete.
+
+use std::collections::BTreeMap;
+
+use super::ServiceSpec;
+use super::template::render;
+use crate::{IdRange, InstanceId, InstanceName, Launch, Placement};
+
+/// Where programs are looked for, unless the service says otherwise.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+impl ServiceSpec {
+    /// Everything a level needs to start one instance.
+    ///
+    /// The environment is what the service declares, then `HOME`, `PATH`, `LANG` and `INSULA_INSTANCE` where
+    /// it does not, and `PORT` and `SOCKET_PATH` always. It is sorted by name, so that the same service and
+    /// placement give the same launch.
+    #[must_use]
+    pub fn launch(&self, id: &InstanceId, placement: &Placement, ids: Option<IdRange>) -> Launch {
+        let instance = InstanceName::new(self.name.clone(), id.clone());
+        let port = placement.port.to_string();
+        let socket = placement.socket.to_string_lossy();
+        let data_dir = self.data_dir.to_string_lossy();
+        let fill = |template: &str| {
+            render(template, |name| match name {
+                "name" => Some(self.name.as_str()),
+                "id" => Some(id.as_str()),
+                "data_dir" => Some(data_dir.as_ref()),
+                "port" => Some(port.as_str()),
+                "socket" => Some(socket.as_ref()),
+                _ => None,
+            })
+        };
+        let tenant_dir = self.tenant_dir(id);
+        let mut env = BTreeMap::from([
+            ("HOME".to_owned(), tenant_dir.to_string_lossy().into_owned()),
+            ("INSULA_INSTANCE".to_owned(), instance.to_string()),
+            ("LANG".to_owned(), "C.UTF-8".to_owned()),
+            ("PATH".to_owned(), PATH.to_owned()),
+        ]);
+        env.extend(self.env.iter().map(|(name, value)| (name.clone(), fill(value))));
+        env.insert("PORT".to_owned(), port.clone());
+        env.insert("SOCKET_PATH".to_owned(), socket.to_string());
+        Launch {
+            argv: self.command.iter().map(|word| fill(word)).collect(),
+            env: env.into_iter().collect(),
+            workdir: self.workdir.clone(),
+            data_dir: tenant_dir,
+            mounts: self.mounts.clone(),
+            network: self.network,
+            limits: self.limits,
+            ids,
+            placement: placement.clone(),
+            instance,
+        }
+    }
+}

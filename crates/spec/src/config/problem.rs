@@ -1,0 +1,134 @@
+//! One thing that is wrong with a configuration, and where.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::Path;
+
+use super::kind::{KeyAdvice, ProblemKind};
+use super::snippet::{Snippet, printable};
+
+/// Most problems that are kept of one file; the rest is counted.
+const MOST: usize = 64;
+/// Most characters of a message, which may quote what the user typed.
+const LONGEST_MESSAGE: usize = 300;
+/// Most characters of a hint, which may list all keys of a table.
+const LONGEST_HINT: usize = 600;
+
+/// One thing that is wrong, where it is, and what to type instead.
+///
+/// `Display` is one line without the place; [`ConfigError`](super::ConfigError) shows it with the line of
+/// the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Path of the key, such as `service.notes.memory`; empty when the file is not TOML at all.
+    pub key: String,
+    /// What is wrong.
+    pub kind: ProblemKind,
+    snippet: Snippet,
+}
+
+impl Problem {
+    /// Line of the file, from 1.
+    #[must_use]
+    pub fn line(&self) -> usize {
+        self.snippet.line
+    }
+
+    /// Column in characters, from 1.
+    #[must_use]
+    pub fn column(&self) -> usize {
+        self.snippet.column
+    }
+
+    /// What to type instead.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        self.kind.hint()
+    }
+
+    /// Writes the message, the place, the line with a caret, and the hint.
+    pub(super) fn render(&self, path: &Path, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let gutter = " ".repeat(self.line().to_string().len());
+        let hint = line(&self.hint(), LONGEST_HINT);
+        writeln!(f, "error: {self}")?;
+        writeln!(f, "{gutter}--> {}:{}:{}", path.display(), self.line(), self.column())?;
+        writeln!(f, "{}", self.snippet)?;
+        write!(f, "{gutter} = help: {hint}")
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let message = if self.key.is_empty() {
+            self.kind.to_string()
+        } else {
+            format!("`{}`: {}", self.key, self.kind)
+        };
+        f.write_str(&line(&message, LONGEST_MESSAGE))
+    }
+}
+
+/// A text as one line that a terminal can be shown.
+fn line(text: &str, longest: usize) -> String {
+    let mut shown: String = text.chars().take(longest).map(printable).collect();
+    if text.chars().nth(longest).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// Where something stands in the file.
+#[derive(Debug, Clone, Default)]
+pub(super) struct At {
+    /// Path of the key.
+    pub(super) key: String,
+    /// Bytes of the text.
+    pub(super) span: Range<usize>,
+}
+
+/// Problems as they are found, in any order.
+#[derive(Debug, Default)]
+pub(super) struct Problems {
+    found: Vec<(At, ProblemKind)>,
+    omitted: usize,
+}
+
+impl Problems {
+    /// Takes one more problem.
+    pub(super) fn push(&mut self, at: &At, kind: ProblemKind) {
+        if self.found.len() < MOST {
+            self.found.push((at.clone(), kind));
+        } else {
+            self.omitted += 1;
+        }
+    }
+
+    /// Whether nothing is wrong.
+    pub(super) fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    /// Whether something is wrong with the value of this very key, so that its absence is no news.
+    pub(super) fn about(&self, key: &str) -> bool {
+        self.found.iter().any(|(at, _)| at.key == key)
+    }
+
+    /// Whether this table has a key that is probably a typing error of `key`.
+    pub(super) fn misspelt(&self, table: &str, key: &str) -> bool {
+        self.found.iter().any(|(at, kind)| {
+            let here = at.key.rsplit_once('.').is_some_and(|(parent, _)| parent == table);
+            here && matches!(kind, ProblemKind::UnknownKey(KeyAdvice::Similar(meant)) if meant == key)
+        })
+    }
+
+    /// The problems in the order of the file, and how many more there were.
+    pub(super) fn finish(mut self, text: &str) -> (Vec<Problem>, usize) {
+        self.found.sort_by_key(|(at, _)| at.span.start);
+        let located = |(at, kind): (At, ProblemKind)| Problem {
+            snippet: Snippet::new(text, &at.span),
+            key: at.key,
+            kind,
+        };
+        (self.found.into_iter().map(located).collect(), self.omitted)
+    }
+}
