@@ -1,7 +1,7 @@
 //! From an ordinary child of the host to a blank shell.
 
 use std::io::{self, Write};
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use insula_frames::{FromAgent, Setup, Step, ToAgent, Walls};
 use insula_linux::fork::{self, Fork};
@@ -41,13 +41,16 @@ pub(crate) fn run() -> Result<(), ()> {
     }
 }
 
-/// Moves the socket above the standard streams and puts /dev/null in its place.
+/// Puts /dev/null in the place of the socket and closes whatever else was inherited: none of it may reach a
+/// workload.
 fn keep_off_standard_streams(control: OwnedFd) -> io::Result<OwnedFd> {
     let moved = rustix::io::fcntl_dupfd_cloexec(&control, 3)?;
-    let null = std::fs::File::open("/dev/null")?;
-    fork::place_fd(std::os::fd::AsRawFd::as_raw_fd(&null), 0)?;
-    // Descriptor 0 now is /dev/null and stays open for good.
+    // Descriptor 0 stays open for good, as /dev/null.
     std::mem::forget(control);
+    // SAFETY: this is the start of the process: beside the standard streams it owns only the socket.
+    unsafe { fork::close_all_but(moved.as_fd()) }?;
+    let null = std::fs::File::open("/dev/null")?;
+    fork::place_fd(null.as_raw_fd(), 0)?;
     Ok(moved)
 }
 

@@ -175,3 +175,51 @@ async fn a_missing_program_is_named() {
         );
     }
 }
+
+/// What a workload inherits beyond its standard streams would be a hole in every wall.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_descriptor_of_the_host_reaches_a_workload() {
+    let home = Home::new();
+    let engine = home.engine(1);
+    let leak = File::open("/etc/hostname").unwrap();
+    rustix::io::fcntl_setfd(&leak, rustix::io::FdFlags::empty()).unwrap();
+    let list = "import os; print(sorted(os.listdir('/proc/self/fd')))";
+    for level in [Level::Process, Level::Namespace] {
+        let launch = home.launch(&engine, level, &["python3", "-c", list]);
+        let registry = engine.registry();
+        let mut sandbox = registry.backend(level).unwrap().launch(&launch).await.unwrap();
+        let line = sandbox.logs().unwrap().next().await.unwrap().lines.remove(0);
+        // 3 is the directory that is being listed.
+        assert_eq!(String::from_utf8_lossy(&line.bytes), "['0', '1', '2', '3']", "level {level}");
+        assert_eq!(event(&mut *sandbox).await, Event::Exited(Exit::Code(0)));
+        sandbox.stop(Duration::ZERO).await;
+    }
+}
+
+/// Not a test of speed: prints what a launch costs here, from a blank shell and without one.
+#[tokio::test(flavor = "multi_thread")]
+async fn launches_are_timed_for_the_reader() {
+    let home = Home::new();
+    let engine = home.engine(1);
+    let launch = home.launch(&engine, Level::Namespace, &["/bin/true"]);
+    let registry = engine.registry();
+    let backend = registry.backend(Level::Namespace).unwrap();
+    for pooled in [false, true] {
+        let mut times = Vec::new();
+        for _ in 0..20 {
+            if pooled {
+                while engine.shells() == 0 {
+                    engine.warm();
+                    tokio::task::yield_now().await;
+                }
+            }
+            let start = std::time::Instant::now();
+            let mut sandbox = backend.launch(&launch).await.unwrap();
+            times.push(start.elapsed());
+            assert_eq!(event(&mut *sandbox).await, Event::Exited(Exit::Code(0)));
+            sandbox.stop(Duration::ZERO).await;
+        }
+        times.sort();
+        println!("launch to executed, pooled {pooled}: p50 {:?} p90 {:?}", times[10], times[18]);
+    }
+}

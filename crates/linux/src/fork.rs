@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -99,4 +99,25 @@ pub fn leave(status: i32) -> ! {
 pub fn place_fd(from: RawFd, to: RawFd) -> io::Result<()> {
     // SAFETY: dup2(2) touches no memory. The caller names standard streams, which no `OwnedFd` holds.
     if unsafe { libc::dup2(from, to) } < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Closes every descriptor but the standard streams and `kept`.
+///
+/// # Errors
+/// Those of close_range(2).
+///
+/// # Safety
+/// Nothing in the process may own any other descriptor.
+pub unsafe fn close_all_but(kept: BorrowedFd<'_>) -> io::Result<()> {
+    let kept = kept.as_raw_fd().cast_unsigned();
+    for (first, last) in [(3, kept.saturating_sub(1)), (kept + 1, u32::MAX)] {
+        if first > last {
+            continue;
+        }
+        // SAFETY: close_range(2) touches no memory; the caller upholds that nobody uses these descriptors.
+        if unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
 }

@@ -1,1 +1,48 @@
-//! Placeholder while the workspace is laid out.
+//! State, events and captured logs of one home, in one SQLite file.
+//!
+//! A [`Store`] is a cheap handle. One thread writes; whatever waits for it is grouped into one transaction,
+//! and every caller is answered only after the commit. Readers have connections of their own and never wait
+//! for the writer.
+//!
+//! ```text
+//!             bounded lanes              one transaction per group
+//! caller ──► state ─┐ (first)
+//!                   ├─► writer thread ──► run all ──► COMMIT ──► tell followers ──► answer all
+//! caller ──► logs ──┘                        │                                └► trim a step
+//!                                            └ one fails: roll back, each again alone
+//! caller ──► readers (few, read-only, spawn_blocking) ──► last committed state
+//! ```
+//!
+//! Life of the file:
+//!
+//! ```text
+//! missing ──build `.new`, rename──► whole ──open: own lock, check, migrate──► open ──close──► checkpointed
+//!                                     └── damaged, too new, locked: refused, not a byte changed
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod db;
+mod error;
+mod event;
+mod instance;
+mod log;
+mod open;
+mod options;
+mod range;
+mod readers;
+mod schema;
+mod store;
+mod time;
+mod trim;
+mod writer;
+
+pub use error::{CloseError, ReadError, WriteError};
+pub use event::{Event, EventKind, EventQuery, EventRow, UnknownKind};
+pub use instance::{Change, ChangeError, InstanceRow, UnknownWanted, Wanted};
+pub use log::{AppendError, Cursor, LogBatch, LogGap, LogLine, LogPage, LogQuery, LogRow, Output};
+pub use open::OpenError;
+pub use options::{Options, Retention};
+pub use range::IdRangeError;
+pub use store::Store;
+pub use writer::Heads;

@@ -186,7 +186,7 @@ fn system(network: Network) -> Vec<ViewOp> {
     let mut ops = vec![bind("/usr".to_owned(), false)];
     for dir in SYSTEM {
         match fs::read_link(dir) {
-            Ok(to) => ops.push(ViewOp::Symlink { target: dir.to_owned(), to: text(&to) }),
+            Ok(to) => ops.push(ViewOp::Symlink { target: dir.to_owned(), to: relative(&to) }),
             Err(_) => ops.push(bind(dir.to_owned(), true)),
         }
     }
@@ -198,9 +198,15 @@ fn system(network: Network) -> Vec<ViewOp> {
     ops.push(ViewOp::Proc { target: "/proc".to_owned() });
     ops.extend(devices());
     ops.push(tmpfs("/tmp", 0o1777, 256 * MIB));
-    ops.push(ViewOp::Symlink { target: "/var/tmp".to_owned(), to: "/tmp".to_owned() });
-    ops.push(ViewOp::Symlink { target: "/var/run".to_owned(), to: "/run".to_owned() });
+    ops.push(ViewOp::Symlink { target: "/var/tmp".to_owned(), to: "../tmp".to_owned() });
+    ops.push(ViewOp::Symlink { target: "/var/run".to_owned(), to: "../run".to_owned() });
     ops
+}
+
+/// A link of the top directory, said without a leading `/`: while the view is put together, an absolute link
+/// would lead out of it.
+fn relative(to: &Path) -> String {
+    text(to.strip_prefix("/").unwrap_or(to))
 }
 
 fn tmpfs(target: &str, mode: u32, size: u64) -> ViewOp {

@@ -1,0 +1,89 @@
+//! The tables, and how an older file becomes a newer one.
+//!
+//! `PRAGMA user_version` counts the steps already taken. A step is never changed once released; a new one is
+//! appended. A new [`EventKind`](crate::EventKind) or [`Wanted`](crate::Wanted) is a new step too (an empty
+//! one will do), so that an older program refuses the file instead of meeting a word it does not know.
+
+use rusqlite::Connection;
+
+/// The version that this program writes.
+pub(crate) const VERSION: usize = STEPS.len();
+
+/// Each step, in order.
+const STEPS: &[&str] = &["
+    CREATE TABLE meta (
+        key   TEXT PRIMARY KEY,
+        value INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO meta VALUES ('epoch', 0), ('log_head', 0), ('next_base', 268435456);
+
+    -- Rows are never removed: a range belongs to its name for ever.
+    CREATE TABLE id_range (
+        name TEXT PRIMARY KEY,
+        base INTEGER NOT NULL UNIQUE
+    ) STRICT, WITHOUT ROWID;
+
+    -- `name` becomes NULL when the instance is forgotten; the row goes when its lines are gone.
+    CREATE TABLE instance (
+        id       INTEGER PRIMARY KEY AUTOINCREMENT,
+        name     TEXT UNIQUE,
+        wanted   TEXT NOT NULL,
+        level    TEXT,
+        record   TEXT,
+        restarts INTEGER NOT NULL DEFAULT 0,
+        wakes    INTEGER NOT NULL DEFAULT 0,
+        failed   TEXT,
+        updated  INTEGER NOT NULL
+    ) STRICT;
+
+    CREATE TABLE event (
+        id       INTEGER PRIMARY KEY AUTOINCREMENT,
+        time     INTEGER NOT NULL,
+        instance TEXT,
+        kind     TEXT NOT NULL,
+        cause    TEXT NOT NULL,
+        detail   TEXT,
+        request  TEXT
+    ) STRICT;
+    CREATE INDEX event_instance ON event (instance);
+
+    -- Which line comes next from one set of walls.
+    CREATE TABLE stream (
+        id       INTEGER PRIMARY KEY AUTOINCREMENT,
+        instance INTEGER NOT NULL,
+        key      TEXT NOT NULL,
+        next     INTEGER NOT NULL,
+        UNIQUE (instance, key)
+    ) STRICT;
+
+    -- `id` is the cursor. `line` is TEXT where it is UTF-8, else a BLOB.
+    CREATE TABLE log (
+        id       INTEGER PRIMARY KEY,
+        instance INTEGER NOT NULL,
+        seq      INTEGER NOT NULL,
+        time     INTEGER NOT NULL,
+        output   INTEGER NOT NULL,
+        line     ANY NOT NULL
+    ) STRICT;
+    CREATE INDEX log_instance ON log (instance);
+
+    CREATE TABLE log_usage (
+        instance INTEGER PRIMARY KEY,
+        bytes    INTEGER NOT NULL,
+        rows     INTEGER NOT NULL
+    ) STRICT;
+"];
+
+/// The version of a file.
+pub(crate) fn version(conn: &Connection) -> rusqlite::Result<usize> {
+    conn.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+/// Brings the tables up to [`VERSION`], inside the caller's transaction.
+pub(crate) fn migrate(conn: &Connection) -> rusqlite::Result<()> {
+    for (done, step) in STEPS.iter().enumerate().skip(version(conn)?) {
+        conn.execute_batch(step)?;
+        conn.pragma_update(None, "user_version", done + 1)?;
+    }
+    Ok(())
+}
