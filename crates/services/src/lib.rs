@@ -1,1 +1,27 @@
-//! Placeholder while the workspace is laid out.
+//! The life of services: wake, health, restart, idle.
+//!
+//! ```text
+//! lease(name) ──gate open──► Lease ──drop──► idle counts from here
+//!      │ gate closed
+//!      └──message──► keeper (one task per living instance) ──► Sandbox
+//! ```
+//! This crate knows when an instance shall run. It does not know HTTP, and not how a wall is built.
+#![forbid(unsafe_code)]
+
+mod boot;
+mod control;
+mod directory;
+mod gate;
+mod health;
+mod keeper;
+mod lease;
+mod logs;
+mod services;
+mod shared;
+mod status;
+
+pub use boot::StartError;
+pub use control::{ControlError, Inspect, Overview};
+pub use lease::{Lease, LeaseError, Upstream};
+pub use services::Services;
+pub use status::{Observed, Status};

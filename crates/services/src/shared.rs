@@ -1,0 +1,109 @@
+//! What all keepers share.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use insula_isolation::{Backend, Registry, Unavailable};
+use insula_spec::{Config, IdRange, InstanceName, ServiceName, ServiceSpec};
+use insula_store::{IdRangeError, Store};
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::directory::Directory;
+
+/// Most walls under construction at once; further starts wait for their turn.
+const LAUNCHES: usize = 32;
+
+/// Whether this process takes part in the life of its instances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Yes.
+    Serving,
+    /// They are being stopped; those inside get this long.
+    Down { drain: Duration },
+    /// They are left running.
+    Detached,
+}
+
+/// What all keepers share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Arc<Config>,
+    pub(crate) specs: BTreeMap<ServiceName, Arc<ServiceSpec>>,
+    pub(crate) registry: Registry,
+    pub(crate) store: Store,
+    pub(crate) directory: Directory,
+    pub(crate) launches: Semaphore,
+    pub(crate) phase: watch::Sender<Phase>,
+    pub(crate) keepers: TaskTracker,
+    pub(crate) pumps: TaskTracker,
+    /// Tells pumps to end, whatever is still to come.
+    pub(crate) pumps_end: CancellationToken,
+}
+
+/// How host ids are given where every instance gets a range of its own ([`insula_isolation::Capabilities`]).
+const OWN_RANGE: &str = "range per instance";
+
+/// Why the host ids of an instance are not known.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HostIdsError {
+    /// The level does not work here.
+    #[error(transparent)]
+    Level(#[from] Unavailable),
+    /// The store has none to give.
+    #[error(transparent)]
+    Range(#[from] IdRangeError),
+}
+
+impl Shared {
+    pub(crate) fn new(config: Arc<Config>, registry: Registry, store: Store) -> Arc<Self> {
+        let specs =
+            config.services.iter().map(|(name, spec)| (name.clone(), Arc::new(spec.clone()))).collect();
+        Arc::new(Self {
+            config,
+            specs,
+            registry,
+            store,
+            directory: Directory::default(),
+            launches: Semaphore::new(LAUNCHES),
+            phase: watch::Sender::new(Phase::Serving),
+            keepers: TaskTracker::new(),
+            pumps: TaskTracker::new(),
+            pumps_end: CancellationToken::new(),
+        })
+    }
+
+    /// The host ids that belong to this instance alone; `None` where instances share theirs.
+    pub(crate) async fn host_ids(
+        &self,
+        name: &InstanceName,
+        backend: &dyn Backend,
+    ) -> Result<Option<IdRange>, HostIdsError> {
+        if backend.probe()?.ids != OWN_RANGE {
+            return Ok(None);
+        }
+        let known = self.directory.read().get(name).and_then(|entry| entry.ids);
+        if known.is_some() {
+            return Ok(known);
+        }
+        let ids = self.store.id_range(name).await?;
+        if let Some(entry) = self.directory.write().get_mut(name) {
+            entry.ids = Some(ids);
+        }
+        Ok(Some(ids))
+    }
+
+    pub(crate) fn is_serving(&self) -> bool {
+        *self.phase.borrow() == Phase::Serving
+    }
+}
+
+/// One instance in its surroundings.
+#[derive(Debug, Clone)]
+pub(crate) struct Site {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) spec: Arc<ServiceSpec>,
+    pub(crate) name: InstanceName,
+}
