@@ -1,1 +1,30 @@
-//! Placeholder while the workspace is laid out.
+//! Wire types of the control API, and the client that speaks them.
+//!
+//! ```text
+//! CLI, tests ──Client──► HTTP/1.1 over control.sock ──► edge::control
+//!                        /v1/...   JSON, NDJSON for logs, problem+json (RFC 9457) for failures
+//! ```
+//! The types say what is sent, not how anything is done. Requests refuse fields they do not know; answers
+//! may grow fields, so readers ignore what they do not know.
+#![forbid(unsafe_code)]
+
+pub mod client;
+mod health;
+mod instance;
+mod logs;
+mod problem;
+mod time;
+mod why;
+
+pub use client::{Client, ClientError};
+pub use health::{Counts, Health};
+pub use instance::{
+    ActionRequest, Condition, Detail, HostIds, Instances, Observed, Processes, Status, Summary, Usage, Wanted,
+};
+pub use logs::{LogFrame, LogLine, LogsQuery, Output};
+pub use problem::{PROBLEM_JSON, Problem};
+pub use time::{InvalidTime, Timestamp};
+pub use why::{Cause, Why, WhyEvent};
+
+/// Version prefix of every path.
+pub const PREFIX: &str = "/v1";

@@ -1,1 +1,11 @@
-//! Placeholder while the workspace is laid out.
+//! The only inbound side: the public proxy and the control API.
+//!
+//! ```text
+//! public/   accept → parse head → route → lease → proxy → respond      (tenants' traffic)
+//! control/  Unix socket → peer check → API → services, store           (the operator)
+//! ```
+//! The edge composes the rooms of layer 4. It does not know how a wall is built.
+#![forbid(unsafe_code)]
+
+pub mod control;
+pub mod public;

@@ -1,1 +1,58 @@
-fn main() {}
+//! A small cloud you own, in one binary.
+//!
+//! ```text
+//! insula serve ──► parent (listeners, lock) ──► insula worker (everything else)
+//! insula VERB  ──► control.sock ──► worker
+//! ```
+#![forbid(unsafe_code)]
+
+mod agent_image;
+mod cli;
+mod cmd;
+mod demo;
+mod doctor;
+mod exit;
+mod failure;
+mod format;
+mod home;
+mod lifeline;
+mod parent;
+mod printer;
+mod trace;
+mod worker;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use crate::cli::Cli;
+use crate::exit::Exit;
+use crate::printer::Printer;
+
+fn main() -> ExitCode {
+    match Cli::try_parse() {
+        Ok(cli) => {
+            let printer = Printer { json: cli.json };
+            cmd::run(cli, printer).unwrap_or_else(|error| printer.error(&error).into())
+        }
+        Err(refusal) => usage(&refusal).into(),
+    }
+}
+
+/// Help and version are data; anything else is a complaint.
+fn usage(refusal: &clap::Error) -> Exit {
+    let printer = Printer { json: false };
+    let text = refusal.render().to_string();
+    let text = text.trim_end();
+    match refusal.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match printer.text(text) {
+            Ok(()) => Exit::Ok,
+            Err(error) => printer.error(&error),
+        },
+        _ => {
+            printer.talk(text);
+            Exit::Usage
+        }
+    }
+}

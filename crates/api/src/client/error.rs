@@ -1,0 +1,90 @@
+//! Why a request to the daemon failed.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::Problem;
+
+/// Why a request to the daemon failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens on the socket.
+    #[error("no daemon answers on `{}`", socket.display())]
+    NotRunning {
+        /// The control socket.
+        socket: PathBuf,
+        /// What `connect(2)` said.
+        #[source]
+        source: io::Error,
+    },
+    /// The socket is not open to this user.
+    #[error("this user may not open `{}`", socket.display())]
+    NotAllowed {
+        /// The control socket.
+        socket: PathBuf,
+        /// What `connect(2)` said.
+        #[source]
+        source: io::Error,
+    },
+    /// The socket could not be opened for another reason.
+    #[error("cannot connect to `{}`", socket.display())]
+    Connect {
+        /// The control socket.
+        socket: PathBuf,
+        /// What `connect(2)` said.
+        #[source]
+        source: io::Error,
+    },
+    /// The connection broke before the answer was whole.
+    #[error("the connection to the daemon broke before the answer was whole")]
+    Broken(#[source] hyper::Error),
+    /// The request could not be written as HTTP.
+    #[error("cannot write the request as HTTP")]
+    Request(#[source] http::Error),
+    /// The answer is not what this version understands.
+    #[error("cannot understand the answer of the daemon")]
+    Decode(#[source] serde_json::Error),
+    /// The answer is longer than any answer should be.
+    #[error("the answer of the daemon is longer than {limit} bytes")]
+    TooLong {
+        /// The most that is read.
+        limit: usize,
+    },
+    /// The daemon answered that it cannot or will not.
+    #[error(transparent)]
+    Problem(Box<Problem>),
+}
+
+impl ClientError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::NotRunning { .. } => {
+                "start it with `insula serve`, or name its home with `--home` or `INSULA_HOME`".to_owned()
+            }
+            Self::NotAllowed { .. } => {
+                "run the command as the user that runs `insula serve`, or as root".to_owned()
+            }
+            Self::Connect { .. } => "check the path of the home (`--home` or `INSULA_HOME`)".to_owned(),
+            Self::Broken(_) => "run the command again; the daemon may just have been restarted".to_owned(),
+            Self::Request(_) | Self::Decode(_) | Self::TooLong { .. } => {
+                "use the same version of `insula` for the command and the daemon".to_owned()
+            }
+            Self::Problem(problem) => problem.remediation.clone(),
+        }
+    }
+
+    pub(super) fn problem(problem: Problem) -> Self {
+        Self::Problem(Box::new(problem))
+    }
+
+    pub(super) fn connect(socket: &Path, source: io::Error) -> Self {
+        let socket = socket.to_owned();
+        match source.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Self::NotRunning { socket, source },
+            io::ErrorKind::PermissionDenied => Self::NotAllowed { socket, source },
+            _ => Self::Connect { socket, source },
+        }
+    }
+}

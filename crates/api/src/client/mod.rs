@@ -1,0 +1,137 @@
+//! The typed client.
+//!
+//! Each request opens its own connection: the socket is local, and a connection that nobody keeps cannot
+//! go stale.
+
+mod connection;
+mod error;
+mod logs;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http::Method;
+use insula_spec::InstanceName;
+use serde::de::DeserializeOwned;
+
+pub use error::ClientError;
+pub use logs::LogStream;
+
+use crate::{ActionRequest, Detail, Health, Instances, LogsQuery, PREFIX, Summary, Why};
+
+/// Speaks to one daemon. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+impl Client {
+    /// A client of the daemon behind this Unix socket. Connects only when asked something.
+    #[must_use]
+    pub fn unix(socket: impl Into<PathBuf>) -> Self {
+        Self { socket: socket.into() }
+    }
+
+    /// The socket it speaks to.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// How the daemon is.
+    ///
+    /// # Errors
+    /// When the daemon does not answer, or refuses.
+    pub async fn health(&self) -> Result<Health, ClientError> {
+        self.ask(Method::GET, format!("{PREFIX}/health"), String::new()).await
+    }
+
+    /// Every known instance.
+    ///
+    /// # Errors
+    /// When the daemon does not answer, or refuses.
+    pub async fn instances(&self) -> Result<Instances, ClientError> {
+        self.ask(Method::GET, format!("{PREFIX}/instances"), String::new()).await
+    }
+
+    /// Everything about one instance.
+    ///
+    /// # Errors
+    /// When the daemon does not answer, or refuses, or there is no such instance.
+    pub async fn inspect(&self, name: &InstanceName) -> Result<Detail, ClientError> {
+        self.ask(Method::GET, format!("{PREFIX}/instances/{name}"), String::new()).await
+    }
+
+    /// Why an instance is as it is.
+    ///
+    /// # Errors
+    /// When the daemon does not answer, or refuses, or there is no such instance.
+    pub async fn why(&self, name: &InstanceName) -> Result<Why, ClientError> {
+        self.ask(Method::GET, format!("{PREFIX}/instances/{name}/why"), String::new()).await
+    }
+
+    /// Starts an instance, and waits until it accepts connections. One that nobody knew becomes known.
+    ///
+    /// # Errors
+    /// When it could not be started, or not within `timeout`.
+    pub async fn spawn(
+        &self,
+        name: &InstanceName,
+        timeout: Option<Duration>,
+    ) -> Result<Summary, ClientError> {
+        self.act(name, "spawn", timeout).await
+    }
+
+    /// Stops an instance, and waits until it is gone. Requests do not wake it afterwards.
+    ///
+    /// # Errors
+    /// When it could not be stopped, or not within `timeout`.
+    pub async fn stop(&self, name: &InstanceName, timeout: Option<Duration>) -> Result<Summary, ClientError> {
+        self.act(name, "stop", timeout).await
+    }
+
+    /// Stops an instance and starts it again, and waits until it accepts connections.
+    ///
+    /// # Errors
+    /// When it could not be restarted, or not within `timeout`.
+    pub async fn restart(
+        &self,
+        name: &InstanceName,
+        timeout: Option<Duration>,
+    ) -> Result<Summary, ClientError> {
+        self.act(name, "restart", timeout).await
+    }
+
+    /// The captured output of an instance.
+    ///
+    /// # Errors
+    /// When the daemon does not answer, or refuses, or there is no such instance.
+    pub async fn logs(&self, name: &InstanceName, query: LogsQuery) -> Result<LogStream, ClientError> {
+        LogStream::open(self.clone(), name.clone(), query).await
+    }
+
+    async fn act(
+        &self,
+        name: &InstanceName,
+        verb: &str,
+        timeout: Option<Duration>,
+    ) -> Result<Summary, ClientError> {
+        let timeout_ms = timeout.map(|t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX));
+        let body = serde_json::to_string(&ActionRequest { timeout_ms }).map_err(ClientError::Decode)?;
+        self.ask(Method::POST, format!("{PREFIX}/instances/{name}/{verb}"), body).await
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: String,
+        body: String,
+    ) -> Result<T, ClientError> {
+        let answer = connection::send(&self.socket, method, &path, body).await?;
+        let bytes = connection::collect(answer).await?;
+        serde_json::from_slice(&bytes).map_err(ClientError::Decode)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,92 @@
+//! From what the rooms say to what is sent.
+
+use std::time::Duration;
+
+use insula_api::{Condition, Counts, Observed, Status, Summary, Usage, Wanted};
+use insula_services::{ControlError as ServicesError, Observed as Seen, Overview, Status as Known};
+use insula_spec::InstanceName;
+
+use crate::control::error::ControlError;
+
+pub(super) fn summary(o: &Overview, usage: Usage, url: String) -> Summary {
+    Summary {
+        name: o.name.clone(),
+        status: status(&o.status),
+        level: o.level,
+        app_pid: o.record.as_ref().map(|r| r.app_pid),
+        restarts: o.restarts,
+        wakes: o.wakes,
+        usage,
+        url,
+    }
+}
+
+pub(super) fn status(s: &Known) -> Status {
+    let (observed, health) = observed(s.observed);
+    let wanted = match s.wanted {
+        insula_store::Wanted::Up => Wanted::Up,
+        insula_store::Wanted::Asleep => Wanted::Asleep,
+        insula_store::Wanted::Stopped => Wanted::Stopped,
+    };
+    Status { observed, wanted, since: s.since.into(), why: s.why.clone().unwrap_or_default(), health }
+}
+
+/// What it does and how well are two things on the wire.
+fn observed(seen: Seen) -> (Observed, Option<Condition>) {
+    match seen {
+        Seen::Asleep => (Observed::Asleep, None),
+        Seen::Starting => (Observed::Starting, None),
+        Seen::Running => (Observed::Running, None),
+        Seen::Healthy => (Observed::Running, Some(Condition::Healthy)),
+        Seen::Degraded => (Observed::Running, Some(Condition::Degraded)),
+        Seen::Unhealthy => (Observed::Running, Some(Condition::Unhealthy)),
+        Seen::Frozen => (Observed::Frozen, None),
+        Seen::Thawing => (Observed::Thawing, None),
+        Seen::Stopping => (Observed::Stopping, None),
+        Seen::BackingOff => (Observed::BackingOff, None),
+        Seen::Failed => (Observed::Failed, None),
+        Seen::Stopped => (Observed::Stopped, None),
+    }
+}
+
+pub(super) fn counts(all: impl Iterator<Item = Seen>) -> Counts {
+    all.fold(Counts::default(), |mut n, seen| {
+        match observed(seen).0 {
+            Observed::Running | Observed::Frozen => n.up += 1,
+            Observed::Asleep => n.asleep += 1,
+            Observed::Stopped => n.stopped += 1,
+            Observed::Failed => n.failed += 1,
+            Observed::Starting | Observed::Thawing | Observed::Stopping | Observed::BackingOff => {
+                n.moving += 1
+            }
+        }
+        n
+    })
+}
+
+pub(super) fn millis(d: Duration) -> u64 {
+    u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
+}
+
+pub(super) fn error(name: &InstanceName, e: ServicesError) -> ControlError {
+    let name = name.clone();
+    match e {
+        ServicesError::UnknownService(_) => ControlError::UnknownService(name),
+        ServicesError::UnknownInstance(_) => ControlError::UnknownInstance(name),
+        ServicesError::Failed { why } => not_started(name, &why),
+        ServicesError::Stopped => ControlError::Stopped { name },
+        ServicesError::Busy(_) => ControlError::Busy { name },
+        ServicesError::Store { source, .. } => ControlError::Write(source),
+        ServicesError::Ids { why, .. } => ControlError::Ids { name, why },
+        ServicesError::ShuttingDown => ControlError::ShuttingDown,
+    }
+}
+
+/// The reason carries the hint of whoever knew it best.
+fn not_started(name: InstanceName, why: &str) -> ControlError {
+    let (why, hint) = match why.split_once("; hint: ") {
+        Some((why, hint)) => (why.to_owned(), hint.to_owned()),
+        None => (why.to_owned(), format!("run `insula why {name}` for the whole story")),
+    };
+    ControlError::NotStarted { name, why, hint }
+}

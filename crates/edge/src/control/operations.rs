@@ -1,0 +1,54 @@
+//! What the control API can ask of the rooms below it.
+
+use std::future::Future;
+use std::time::Duration;
+
+use insula_api::{Detail, Health, LogLine, Summary, Why};
+use insula_spec::InstanceName;
+use tokio::sync::watch;
+
+use super::action::Action;
+use super::error::ControlError;
+
+/// Some captured lines and where to go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogPage {
+    /// The lines, oldest first.
+    pub lines: Vec<LogLine>,
+    /// Ask for the lines behind this one next.
+    pub next: u64,
+}
+
+/// What the control API can ask.
+pub trait Operations: Send + Sync + 'static {
+    /// How the daemon is.
+    fn health(&self) -> impl Future<Output = Result<Health, ControlError>> + Send;
+
+    /// Every known instance, by name.
+    fn list(&self) -> impl Future<Output = Result<Vec<Summary>, ControlError>> + Send;
+
+    /// Everything about one instance.
+    fn inspect(&self, name: &InstanceName) -> impl Future<Output = Result<Detail, ControlError>> + Send;
+
+    /// Why it is as it is.
+    fn why(&self, name: &InstanceName) -> impl Future<Output = Result<Why, ControlError>> + Send;
+
+    /// Does something to it, and waits for the outcome, at most for `timeout`.
+    fn act(
+        &self,
+        name: &InstanceName,
+        action: Action,
+        timeout: Option<Duration>,
+    ) -> impl Future<Output = Result<Summary, ControlError>> + Send;
+
+    /// Captured lines: the last `tail` ones, or those behind `after`, or the oldest kept.
+    fn logs(
+        &self,
+        name: &InstanceName,
+        tail: Option<usize>,
+        after: Option<u64>,
+    ) -> impl Future<Output = Result<LogPage, ControlError>> + Send;
+
+    /// Changes whenever new lines may be there.
+    fn follow(&self) -> watch::Receiver<insula_store::Heads>;
+}

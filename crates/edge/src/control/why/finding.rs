@@ -1,0 +1,74 @@
+//! Status and events to one finding.
+
+use insula_api::{Cause, Condition, Observed};
+use insula_store::EventKind;
+
+use super::Case;
+use super::failure::{self, Failure};
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Finding {
+    pub(super) cause: Cause,
+    /// Whether it is about a failure, so that standard error matters.
+    pub(super) failed: bool,
+}
+
+pub(super) fn find(case: &Case<'_>) -> Finding {
+    let events: Vec<_> = case.events().collect();
+    let newest = || failure::newest(events.iter().copied());
+    match case.status.observed {
+        Observed::Starting if !comes_back(case) => plain(case),
+        Observed::Failed | Observed::BackingOff | Observed::Starting => {
+            newest().map_or_else(|| plain(case), |failure| about(case, &failure))
+        }
+        Observed::Running if ill(case) => about(case, &Failure::Unhealthy { how: case.status.why.clone() }),
+        _ => plain(case),
+    }
+}
+
+/// Whether this start follows a failure.
+fn comes_back(case: &Case<'_>) -> bool {
+    let after = [EventKind::Restarted, EventKind::Exited, EventKind::Refused];
+    case.events().next().is_some_and(|e| after.contains(&e.kind))
+}
+
+fn ill(case: &Case<'_>) -> bool {
+    matches!(case.status.health, Some(Condition::Degraded | Condition::Unhealthy))
+}
+
+fn about(case: &Case<'_>, failure: &Failure) -> Finding {
+    let cause = Cause {
+        code: failure.code().to_owned(),
+        cause: failure.cause(case.spec),
+        remediation: failure.remediation(case.name, case.spec),
+    };
+    Finding { cause, failed: true }
+}
+
+/// Nothing is wrong: how it came to be as it is.
+fn plain(case: &Case<'_>) -> Finding {
+    let name = case.name;
+    let last = |kinds: &[EventKind]| case.events().find(|e| kinds.contains(&e.kind)).map(|e| e.cause.clone());
+    let or_why = |cause: Option<String>| cause.filter(|c| !c.is_empty()).unwrap_or(case.status.why.clone());
+    let (cause, remediation) = match case.status.observed {
+        Observed::Asleep => {
+            (or_why(last(&[EventKind::Slept])), "nothing needs doing: the next request wakes it".to_owned())
+        }
+        Observed::Frozen => {
+            (or_why(last(&[EventKind::Frozen])), "nothing needs doing: the next request thaws it".to_owned())
+        }
+        Observed::Stopped => {
+            (or_why(last(&[EventKind::Stopped])), format!("run `insula spawn {name}` to start it again"))
+        }
+        Observed::Failed => {
+            (case.status.why.clone(), format!("read `insula logs {name}`, then `insula restart {name}`"))
+        }
+        _ => {
+            let started = [EventKind::Spawned, EventKind::Woken, EventKind::Restarted, EventKind::Adopted];
+            (or_why(last(&started)), String::new())
+        }
+    };
+    let cause = Cause { code: case.status.observed.as_str().to_owned(), cause, remediation };
+    Finding { cause, failed: case.status.observed == Observed::Failed }
+}

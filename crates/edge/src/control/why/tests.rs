@@ -1,0 +1,177 @@
+//! Each named failure is found, and its cause is named.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use insula_api::{Observed, Status, Timestamp, Wanted, Why};
+use insula_spec::{Config, ServiceSpec};
+use insula_store::{Event, EventKind, EventRow};
+use serde_json::json;
+
+use super::{Case, explain};
+
+fn spec() -> ServiceSpec {
+    let text = "[service.notes]\ncommand = \"app\"\nstartup_timeout = \"2s\"\nmemory = \"64M\"\n";
+    let config = Config::parse(text, &PathBuf::from("/srv/insula.toml")).unwrap();
+    config.services.into_values().next().unwrap()
+}
+
+/// Events are given oldest first, as they happen.
+fn why(observed: Observed, story: Vec<Event>) -> Why {
+    let name = "notes:alice".parse().unwrap();
+    let status = Status {
+        observed,
+        wanted: Wanted::Up,
+        since: Timestamp::from_micros(0),
+        why: "as the keeper says".into(),
+        health: None,
+    };
+    let row = |(i, event): (usize, Event)| EventRow { id: i as u64, instance: None, event };
+    let events = story.into_iter().enumerate().map(row).rev().collect();
+    let stderr = vec![(at(7), "Traceback".to_owned()), (at(7), "ImportError: no module".to_owned())];
+    explain(Case { name: &name, spec: &spec(), status, events, stderr })
+}
+
+fn at(second: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + second)
+}
+
+fn event(kind: EventKind, cause: &str) -> Event {
+    Event { time: at(0), ..Event::new(kind, cause) }
+}
+
+fn exited(cause: &str, detail: serde_json::Value) -> Event {
+    event(EventKind::Exited, cause).detail(detail)
+}
+
+fn code(status: i32) -> Event {
+    exited(&format!("exited with status {status}"), json!({ "reason": "code", "value": status }))
+}
+
+fn gave_up() -> Event {
+    event(EventKind::Failed, "given up")
+}
+
+#[test]
+fn a_program_that_exits_at_once() {
+    let found = why(Observed::Failed, vec![event(EventKind::Woken, "a request came"), code(3), gave_up()]);
+    assert_eq!(found.finding.code, "exited_at_once");
+    assert!(found.finding.cause.contains("exited with status 3 before it accepted"), "{found:?}");
+    assert_eq!(found.stderr.len(), 2);
+    assert!(found.text.contains("| ImportError: no module"), "{}", found.text);
+}
+
+#[test]
+fn a_program_that_never_listens() {
+    let late = "the start failed: it did not accept connections within 2s (`startup_timeout`)";
+    let story = vec![event(EventKind::Spawned, "asked"), event(EventKind::Refused, late), gave_up()];
+    let found = why(Observed::Failed, story);
+    assert_eq!(found.finding.code, "never_listened");
+    assert!(found.finding.cause.contains("within `startup_timeout` 2 s"), "{}", found.finding.cause);
+    assert!(found.finding.remediation.contains("`PORT`"));
+}
+
+#[test]
+fn a_program_killed_for_its_memory() {
+    let oom = exited("killed for passing its memory limit (oom)", json!({ "reason": "oom" }));
+    for ready in [true, false] {
+        let mut story = vec![event(EventKind::Woken, "a request came")];
+        story.extend(ready.then(|| event(EventKind::Ready, "it accepts")));
+        story.extend([oom.clone(), gave_up()]);
+        let found = why(Observed::Failed, story);
+        assert_eq!(found.finding.code, "oom");
+        assert!(found.finding.cause.contains("64 MiB"), "{}", found.finding.cause);
+    }
+}
+
+#[test]
+fn a_program_that_is_not_there() {
+    let missing =
+        "the start failed: cannot execute `frobnicate`: No such file or directory (os error 2); hint: x";
+    let found = why(Observed::Failed, vec![event(EventKind::Refused, missing), gave_up()]);
+    assert_eq!(found.finding.code, "unknown_program");
+    assert!(found.finding.cause.contains("`frobnicate`"), "{}", found.finding.cause);
+    assert!(found.finding.remediation.contains("`mounts`"), "{}", found.finding.remediation);
+    // Another reason not to execute it is not this one.
+    let denied = missing.replace("No such file or directory (os error 2)", "Permission denied (os error 13)");
+    let found = why(Observed::Failed, vec![event(EventKind::Refused, &denied), gave_up()]);
+    assert_eq!((found.finding.code.as_str(), found.finding.remediation.as_str()), ("not_started", "x"));
+}
+
+#[test]
+fn a_program_that_crashes_again_and_again() {
+    let life = || [event(EventKind::Restarted, "again"), event(EventKind::Ready, "it accepts"), code(1)];
+    let first = [event(EventKind::Woken, "a request came"), event(EventKind::Ready, "it accepts"), code(1)];
+    let once: Vec<_> = first.clone().into_iter().collect();
+    assert_eq!(why(Observed::BackingOff, once).finding.code, "crashed");
+    let row: Vec<_> = first.into_iter().chain(life()).chain(life()).chain([gave_up()]).collect();
+    let found = why(Observed::Failed, row);
+    assert_eq!(found.finding.code, "crash_loop");
+    assert!(found.finding.cause.contains("ended 3 times"), "{}", found.finding.cause);
+    assert!(found.finding.cause.contains("exited with status 1"), "{}", found.finding.cause);
+}
+
+#[test]
+fn a_row_of_crashes_begins_where_it_was_asked_for() {
+    let life = [event(EventKind::Woken, "a request came"), event(EventKind::Ready, "it accepts"), code(1)];
+    let lives: Vec<_> = life.iter().cycle().take(9).cloned().collect();
+    assert_eq!(why(Observed::BackingOff, lives).finding.code, "crashed");
+}
+
+#[test]
+fn an_old_failure_does_not_explain_a_new_life() {
+    let story = vec![
+        event(EventKind::Woken, "a request came"),
+        code(1),
+        event(EventKind::Woken, "a request came"),
+        event(EventKind::Ready, "it accepts connections"),
+    ];
+    for (observed, word) in [(Observed::Running, "running"), (Observed::Starting, "starting")] {
+        let found = why(observed, story.clone());
+        assert_eq!((found.finding.code.as_str(), &*found.finding.cause), (word, "a request came"));
+        assert!(found.stderr.is_empty() && !found.text.contains("ImportError"), "{}", found.text);
+    }
+}
+
+#[test]
+fn what_sleeps_or_was_stopped_is_not_a_failure() {
+    let found = why(Observed::Asleep, vec![event(EventKind::Slept, "idle")]);
+    assert_eq!((found.finding.code.as_str(), found.finding.cause.as_str()), ("asleep", "idle"));
+    let found = why(Observed::Stopped, vec![event(EventKind::Stopped, "stopped by the operator")]);
+    assert_eq!(found.finding.code, "stopped");
+    assert!(found.finding.remediation.contains("insula spawn notes:alice"));
+}
+
+#[test]
+fn only_the_last_life_speaks() {
+    let again = event(EventKind::Restarted, "again");
+    let mut first = code(3);
+    let story =
+        |first| vec![event(EventKind::Woken, "a request came"), first, again.clone(), code(3), gave_up()];
+    assert_eq!(why(Observed::Failed, story(first.clone())).stderr.len(), 2);
+    first.time = at(8);
+    assert!(why(Observed::Failed, story(first)).stderr.is_empty(), "words of an earlier life were shown");
+}
+
+#[test]
+fn without_any_event_the_status_speaks() {
+    let found = why(Observed::Failed, vec![]);
+    assert_eq!(found.finding.cause, "as the keeper says");
+}
+
+#[test]
+fn the_text_reads_from_the_newest_down() {
+    let story = vec![event(EventKind::Spawned, "asked by the operator"), code(3), gave_up()];
+    let text = why(Observed::Failed, story).text;
+    let expected = "\
+notes:alice failed: it exited with status 3 before it accepted connections
+last lines on standard error:
+  | Traceback
+  | ImportError: no module
+what happened, newest first:
+  2023-11-14T22:13:20.000000Z  failed      given up
+  2023-11-14T22:13:20.000000Z  exited      exited with status 3
+  2023-11-14T22:13:20.000000Z  spawned     asked by the operator
+hint: read `insula logs notes:alice`";
+    assert!(text.starts_with(expected), "{text}");
+}

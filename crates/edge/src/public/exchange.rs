@@ -1,0 +1,219 @@
+//! One request of a connection: understood, leased, proxied, answered, told.
+//!
+//! ```text
+//! head ──plan──► route ──lease──► connection ──proxy──► answer ──► next request
+//!   │              │        │          │          │
+//!   └──────────────┴────────┴──────────┴──────────┴── failure ──► respond
+//! ```
+//! The lease is a local of the exchange: it ends after the last byte of the answer, whatever happens.
+
+use std::mem;
+use std::time::Duration;
+
+use insula_services::{Lease, Upstream};
+use insula_spec::InstanceName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+
+use crate::public::body::Pipe;
+use crate::public::conn::{After, Connection};
+use crate::public::framing::Framing;
+use crate::public::head::Version;
+use crate::public::observe::{Exchange as Record, Protocol, RequestId};
+use crate::public::plan::{self, Asked, LastHost, Origin, Plan, Reply};
+use crate::public::proxy::{Client, Ended, Exchange, attended};
+use crate::public::respond::{BadAnswer, Failure, Reader};
+use crate::public::route::{NotFound, Route};
+use crate::public::tenants::Tenants;
+use crate::public::tunnel::Carried;
+
+/// What is known of an exchange while it runs.
+#[derive(Debug)]
+struct Running {
+    id: RequestId,
+    started: Instant,
+    waited: Duration,
+    woke: bool,
+    uploaded: u64,
+}
+
+impl<C, T> Connection<C, T>
+where
+    C: AsyncRead + AsyncWrite + Unpin + Send,
+    T: Tenants,
+{
+    /// Serves the request whose head is the first `end` bytes of the input.
+    pub(crate) async fn exchange(&mut self, end: usize) -> After {
+        let id = self.shared.ids.next();
+        let origin = Origin { settings: &self.shared.settings, peer: self.peer, id };
+        let mut plan = match plan::request(&self.input.bytes()[..end], origin, &mut self.last) {
+            Ok(plan) => plan,
+            Err(refusal) => return self.refuse(id, &refusal.into()).await,
+        };
+        self.input.consume(end);
+        let mut running =
+            Running { id, started: Instant::now(), waited: Duration::ZERO, woke: false, uploaded: 0 };
+        match self.proxied(&mut plan, &mut running).await {
+            Ok(ended) => self.ended(&plan, &running, ended),
+            Err(failure) => self.failed(&plan, &running, &failure).await,
+        }
+    }
+
+    async fn proxied(&mut self, plan: &mut Plan, running: &mut Running) -> Result<Ended, Failure> {
+        let Self { shared, stream, input, deadline, last, held, drain, .. } = self;
+        let name = instance(last)?;
+        let mut client = Client { stream, input, deadline };
+        let until = running.started + shared.settings.wake_timeout;
+        let lease = leased(&shared.tenants, name, (&mut client, until), running).await?;
+        let timeout = lease.request_timeout();
+        client.deadline.set(running.started + timeout);
+        let idle = held.take().filter(|upstream| lease.fits(upstream)).or_else(|| lease.reuse());
+        let reused = idle.is_some();
+        let upstream = match idle {
+            Some(upstream) => upstream,
+            None => connect(&lease, &mut client).await?,
+        };
+        let upload = Pipe::remembering(mem::take(&mut plan.head), plan::upload(plan.framing));
+        let mut exchange = Exchange::new(client, upstream, upload, timeout);
+        let mut reply = exchange.answer(&asked(plan, running.id, drain)).await;
+        if let Err(Failure::BadAnswer(BadAnswer::Closed)) = &reply
+            && reused
+            && plan.repeatable
+            && !exchange.heard()
+        {
+            // The workload closed the idle connection while the request was on its way to it.
+            let upstream = connect(&lease, exchange.client()).await?;
+            exchange.restart(upstream);
+            reply = exchange.answer(&asked(plan, running.id, drain)).await;
+        }
+        running.uploaded = exchange.uploaded();
+        match reply? {
+            Reply::Final(answer) => exchange.deliver(answer).await,
+            Reply::Switch(head) => Ok(exchange.switch(head).await),
+        }
+    }
+
+    /// The workload has answered.
+    fn ended(&mut self, plan: &Plan, running: &Running, ended: Ended) -> After {
+        self.tell(plan, running, (ended.status, ended.error), ended.carried);
+        match ended.upstream {
+            Some(upstream) if ended.next => self.held = Some(upstream),
+            Some(upstream) => upstream.keep(),
+            None => {}
+        }
+        match (ended.next, ended.linger) {
+            (true, _) => After::Next,
+            (false, true) => After::Linger,
+            (false, false) => After::Close,
+        }
+    }
+
+    /// The workload has not answered; the client gets an answer of our own.
+    async fn failed(&mut self, plan: &Plan, running: &Running, failure: &Failure) -> After {
+        let answer = failure.answer();
+        let carried = Carried { up: running.uploaded, down: 0 };
+        tracing::debug!(request = %running.id, error = failure as &dyn std::error::Error, "an exchange failed");
+        self.tell(plan, running, (answer.status, Some(answer.code)), carried);
+        if matches!(failure, Failure::ClientGone) {
+            return After::Close;
+        }
+        let close = !plan.keep_alive || plan.framing != Framing::Empty || self.drain.is_cancelled();
+        let reader = Reader { id: running.id, version: plan.version, to_head: plan.to_head, close };
+        match (self.send(answer.render(reader)).await, close) {
+            (false, _) => After::Close,
+            (true, true) => After::Linger,
+            (true, false) => After::Next,
+        }
+    }
+
+    /// Answers a request that could not be understood. Where the next one would begin is not known, so
+    /// the connection ends.
+    pub(crate) async fn refuse(&mut self, id: RequestId, failure: &Failure) -> After {
+        let answer = failure.answer();
+        let reader = Reader { id, version: Version::Http11, to_head: false, close: true };
+        self.shared.observer.exchange(&Record {
+            id,
+            protocol: Protocol::Http,
+            instance: None,
+            method: "",
+            target: "",
+            status: answer.status,
+            bytes_in: 0,
+            bytes_out: 0,
+            waited: Duration::ZERO,
+            total: Duration::ZERO,
+            woke: false,
+            error: Some(answer.code),
+        });
+        if self.send(answer.render(reader)).await { After::Linger } else { After::Close }
+    }
+
+    fn tell(&self, plan: &Plan, running: &Running, end: (u16, Option<&'static str>), carried: Carried) {
+        let (method, target) = plan.line();
+        self.shared.observer.exchange(&Record {
+            id: running.id,
+            protocol: Protocol::Http,
+            instance: instance(&self.last).ok(),
+            method,
+            target,
+            status: end.0,
+            bytes_in: carried.up,
+            bytes_out: carried.down,
+            waited: running.waited,
+            total: running.started.elapsed(),
+            woke: running.woke,
+            error: end.1,
+        });
+    }
+}
+
+fn instance(last: &LastHost) -> Result<&InstanceName, NotFound> {
+    match &last.route {
+        Some(Route::Instance(name)) => Ok(name),
+        Some(Route::NotFound(missing)) => Err(missing.clone()),
+        None => Err(NotFound::Host),
+    }
+}
+
+fn asked<'a>(plan: &Plan, id: RequestId, drain: &'a tokio_util::sync::CancellationToken) -> Asked<'a> {
+    Asked {
+        id,
+        version: plan.version,
+        to_head: plan.to_head,
+        upgrade: plan.upgrade,
+        close: !plan.keep_alive,
+        drain,
+    }
+}
+
+/// Waits for the lease as long as the client does; writes down how long that took.
+async fn leased<T: Tenants, C: AsyncRead + Unpin>(
+    tenants: &T,
+    name: &InstanceName,
+    (client, until): (&mut Client<'_, C>, Instant),
+    running: &mut Running,
+) -> Result<Lease, Failure> {
+    // The room that leases keeps its deadline itself and knows better what to say; this is the backstop.
+    client.deadline.set(until + Duration::from_secs(1));
+    let mut slept = false;
+    let mut lease = std::pin::pin!(tenants.lease(name, until));
+    let noting = std::future::poll_fn(|cx| {
+        let polled = lease.as_mut().poll(cx);
+        slept |= polled.is_pending();
+        polled
+    });
+    let leased = attended(client, noting).await;
+    if slept {
+        running.waited = running.started.elapsed();
+    }
+    let lease = leased??;
+    running.woke = lease.woke();
+    Ok(lease)
+}
+
+async fn connect<C: AsyncRead + Unpin>(
+    lease: &Lease,
+    client: &mut Client<'_, C>,
+) -> Result<Upstream, Failure> {
+    attended(client, lease.connect()).await?.map_err(Failure::Unreachable)
+}

@@ -1,0 +1,211 @@
+//! Accepting connections.
+//!
+//! ```text
+//! permit ──► accept ──► task per connection ──► permit back
+//!    drain: the kernel's queue is emptied once, every connection ends by itself, then `serve` returns
+//! ```
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use insula_spec::InstanceName;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::public::buffer::Pool;
+use crate::public::conn::{Connection, Shared};
+use crate::public::observe::{Observer, RequestIds};
+use crate::public::settings::Settings;
+use crate::public::tcp;
+use crate::public::tenants::Tenants;
+
+/// A listener that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot use the listener on `{address}`")]
+pub struct ListenError {
+    /// Where it listens, as far as known.
+    pub address: String,
+    /// Why not.
+    #[source]
+    pub source: io::Error,
+}
+
+impl ListenError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        "pass a bound and listening TCP socket, and allow enough open files"
+    }
+}
+
+/// The public proxy: any number of listeners, one set of settings.
+#[derive(Debug)]
+pub struct Proxy<T> {
+    shared: Arc<Shared<T>>,
+    permits: Arc<Semaphore>,
+}
+
+impl<T> Clone for Proxy<T> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), permits: Arc::clone(&self.permits) }
+    }
+}
+
+impl<T: Tenants> Proxy<T> {
+    /// A proxy that takes its leases from `tenants` and tells `observer` of every exchange.
+    #[must_use]
+    pub fn new(tenants: T, settings: Settings, observer: Arc<dyn Observer>) -> Self {
+        let permits = Arc::new(Semaphore::new(settings.max_connections.min(Semaphore::MAX_PERMITS)));
+        let (pool, ids) = (Arc::new(Pool::default()), RequestIds::new());
+        Self { shared: Arc::new(Shared { tenants, settings, observer, pool, ids }), permits }
+    }
+
+    /// Serves HTTP on a listener until `drain` is cancelled and the last connection has ended.
+    ///
+    /// What had connected before the cancellation is still served, and told that the connection closes. Tunnels and streams end when their own sides end them.
+    ///
+    /// # Errors
+    /// When the listener cannot be registered with the runtime.
+    pub async fn serve(
+        &self,
+        listener: std::net::TcpListener,
+        drain: CancellationToken,
+    ) -> Result<(), ListenError> {
+        let shared = Arc::clone(&self.shared);
+        let token = drain.clone();
+        self.accept(listener, drain, move |stream: TcpStream, peer| {
+            Connection::new(Arc::clone(&shared), stream, peer.ip(), token.clone()).run()
+        })
+        .await
+    }
+
+    /// Forwards every connection on a listener to one instance, waking it, until `drain` is cancelled and
+    /// the last connection has ended.
+    ///
+    /// # Errors
+    /// When the listener cannot be registered with the runtime.
+    pub async fn serve_tcp(
+        &self,
+        listener: std::net::TcpListener,
+        instance: InstanceName,
+        drain: CancellationToken,
+    ) -> Result<(), ListenError> {
+        let shared = Arc::clone(&self.shared);
+        let instance = Arc::new(instance);
+        self.accept(listener, drain, move |stream: TcpStream, _| {
+            tcp::forward(Arc::clone(&shared), stream, Arc::clone(&instance))
+        })
+        .await
+    }
+
+    async fn accept<F, Fut>(
+        &self,
+        listener: std::net::TcpListener,
+        drain: CancellationToken,
+        serve: F,
+    ) -> Result<(), ListenError>
+    where
+        F: Fn(TcpStream, SocketAddr) -> Fut,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let listener = register(listener)?;
+        let tracker = TaskTracker::new();
+        let spawn = |Accepted { permit, stream, peer }| {
+            let served = serve(stream, peer);
+            tracker.spawn(async move {
+                served.await;
+                drop(permit);
+            });
+        };
+        loop {
+            tokio::select! {
+                biased;
+                () = drain.cancelled() => break,
+                accepted = self.accept_one(&listener) => accepted.into_iter().for_each(spawn),
+            }
+        }
+        self.accept_rest(listener).for_each(spawn);
+        tracker.close();
+        tracker.wait().await;
+        Ok(())
+    }
+
+    /// One connection, together with the right to serve it; `None` if that right is no longer given.
+    async fn accept_one(&self, listener: &TcpListener) -> Option<Accepted> {
+        let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
+        loop {
+            match listener.accept().await {
+                Ok((stream, peer)) => return Some(Accepted::new(permit, stream, peer)),
+                Err(error) => pause_after(&error).await,
+            }
+        }
+    }
+
+    /// The connections that are in the kernel's queue at this moment. If nobody else holds the listener they
+    /// would be reset when it is closed, although their clients believe them made.
+    fn accept_rest(&self, listener: TcpListener) -> impl Iterator<Item = Accepted> + '_ {
+        let listener = listener.into_std();
+        (0..QUEUE_MAX).map_while(move |_| {
+            let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
+            let accepted = listener.as_ref().ok()?.accept().and_then(|(stream, peer)| {
+                stream.set_nonblocking(true)?;
+                Ok(Accepted::new(permit, TcpStream::from_std(stream)?, peer))
+            });
+            match accepted {
+                Ok(accepted) => Some(accepted),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection while draining");
+                    None
+                }
+            }
+        })
+    }
+}
+
+/// Most connections taken from the kernel's queue when a drain begins; Linux queues no more by default.
+const QUEUE_MAX: usize = 4096;
+
+/// A connection and the right to serve it.
+#[derive(Debug)]
+struct Accepted {
+    permit: OwnedSemaphorePermit,
+    stream: TcpStream,
+    peer: SocketAddr,
+}
+
+impl Accepted {
+    fn new(permit: OwnedSemaphorePermit, stream: TcpStream, peer: SocketAddr) -> Self {
+        if let Err(error) = stream.set_nodelay(true) {
+            // The peer is gone already; serving the connection will find out.
+            tracing::debug!(%error, "cannot set TCP_NODELAY");
+        }
+        Self { permit, stream, peer }
+    }
+}
+
+/// A connection that broke before it was accepted is none of our business. When descriptors or memory are
+/// short, the kernel has no event for their return, so the only thing to do is to try again a little later.
+async fn pause_after(error: &io::Error) {
+    let of_the_connection = matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
+    );
+    if !of_the_connection {
+        tracing::warn!(%error, "cannot accept a connection");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn register(listener: std::net::TcpListener) -> Result<TcpListener, ListenError> {
+    let address = listener.local_addr().map_or_else(|_| "unknown".to_owned(), |a| a.to_string());
+    listener
+        .set_nonblocking(true)
+        .and_then(|()| TcpListener::from_std(listener))
+        .map_err(|source| ListenError { address, source })
+}

@@ -1,0 +1,42 @@
+//! The public proxy, for tenants' traffic.
+//!
+//! ```text
+//! listen ──► conn ──► head ──► plan ──► tenants ──► proxy ──► body, tunnel
+//!   │         (one task per         │  (framing,  (lease)      │
+//!   └► tcp     connection)          │   route, forward)        │
+//!                                   └────── respond ◄──────────┘
+//! ```
+//! HTTP/1.1 is read and written here, byte by byte, because what a proxy lets through ambiguously its
+//! workloads pay for (`docs/adr/0003-own-http1-path.md`). What it does to a request is written down in
+//! `docs/reference/http.md`.
+
+mod body;
+mod buffer;
+mod chunked;
+mod conn;
+mod deadline;
+mod exchange;
+mod forward;
+mod framing;
+mod head;
+mod listen;
+mod observe;
+mod plan;
+mod proxy;
+mod respond;
+mod route;
+mod settings;
+mod tcp;
+mod tenants;
+mod text;
+mod tunnel;
+
+pub use chunked::BadBody;
+pub use framing::BadFraming;
+pub use head::BadHead;
+pub use listen::{ListenError, Proxy};
+pub use observe::{Exchange, Observer, Protocol, RequestId};
+pub use respond::{BadAnswer, Failure, Refusal};
+pub use route::{BadHost, NotFound, Route, route};
+pub use settings::{InvalidBlock, Settings, TrustedProxies};
+pub use tenants::Tenants;

@@ -1,0 +1,197 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use insula_spec::{InstanceName, parse_duration};
+
+use crate::demo::DemoArgs;
+
+/// Exit codes, as shown at the end of the help.
+const EXIT_CODES: &str = "Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 refused, 5 no daemon answers, \
+                          6 configuration not valid, 7 timed out";
+
+/// A small cloud you own, in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "insula", version, about, after_help = EXIT_CODES, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    /// Write data as JSON, errors too
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Directory of state, sockets and locks [default: ~/.insula]
+    #[arg(long, global = true, env = "INSULA_HOME", value_name = "DIR")]
+    pub(crate) home: Option<PathBuf>,
+    /// What to do
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run the daemon in the foreground
+    Serve(ServeArgs),
+    /// List instances
+    Ps(PsArgs),
+    /// Start an instance, and wait until it answers
+    Spawn(ActArgs),
+    /// Stop an instance; requests do not wake it afterwards
+    Stop(ActArgs),
+    /// Stop an instance and start it again
+    Restart(ActArgs),
+    /// Tell how the daemon, or one instance, is
+    Health(HealthArgs),
+    /// Print what an instance wrote to its standard output and error
+    Logs(LogsArgs),
+    /// Explain why an instance is as it is
+    Why(NameArgs),
+    /// Show everything about an instance
+    Inspect(NameArgs),
+    /// Check what this host can do
+    Doctor(DoctorArgs),
+    /// Work with the configuration
+    #[command(subcommand)]
+    Config(ConfigVerb),
+    /// Show what Insula does, on example services
+    Demo(DemoArgs),
+    /// Print the version
+    Version,
+    /// The process that does the work of `serve`; started by it alone
+    #[command(name = crate::parent::WORKER_VERB, hide = true)]
+    Worker,
+}
+
+/// `insula serve`.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+    /// Port of the public listener; 0 picks a free one [default: `settings.port`]
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
+    /// Domain under which services are reached [default: `settings.domain`]
+    #[arg(long)]
+    pub(crate) domain: Option<String>,
+}
+
+/// Which configuration.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArg {
+    /// The configuration file [default: `insula.toml` here or in a directory above]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// `insula ps`.
+#[derive(Debug, Args)]
+pub(crate) struct PsArgs {
+    /// Only instances of this service
+    pub(crate) service: Option<insula_spec::ServiceName>,
+}
+
+/// A verb about one instance.
+#[derive(Debug, Args)]
+pub(crate) struct NameArgs {
+    /// The instance
+    #[arg(value_name = "SERVICE:ID")]
+    pub(crate) name: InstanceName,
+}
+
+/// A verb that changes one instance.
+#[derive(Debug, Args)]
+pub(crate) struct ActArgs {
+    /// The instance
+    #[arg(value_name = "SERVICE:ID")]
+    pub(crate) name: InstanceName,
+    /// How long to wait for the outcome, for example `10s` [default: the service's own timeouts]
+    #[arg(long, value_parser = parse_duration)]
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// `insula health`.
+#[derive(Debug, Args)]
+pub(crate) struct HealthArgs {
+    /// The instance; without it the daemon
+    #[arg(value_name = "SERVICE:ID")]
+    pub(crate) name: Option<InstanceName>,
+}
+
+/// `insula logs`.
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    /// The instance
+    #[arg(value_name = "SERVICE:ID")]
+    pub(crate) name: InstanceName,
+    /// Go on as new lines come
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Begin with the last so many lines
+    #[arg(short = 'n', long, value_name = "LINES", conflicts_with = "after")]
+    pub(crate) tail: Option<u32>,
+    /// Begin behind the line with this cursor, as `--json` shows it
+    #[arg(long, value_name = "CURSOR")]
+    pub(crate) after: Option<u64>,
+    /// Write time and stream before each line
+    #[arg(short, long)]
+    pub(crate) time: bool,
+}
+
+/// `insula doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+}
+
+/// `insula config`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigVerb {
+    /// Check the configuration and list everything that is wrong
+    Check(ConfigArg),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn names_are_parsed_at_the_border() {
+        assert!(matches!(parse("insula why notes:alice").unwrap().verb, Verb::Why(_)));
+        for bad in ["insula why", "insula why notes", "insula why notes:", "insula why Notes:alice"] {
+            assert!(parse(bad).is_err(), "`{bad}` was let in");
+        }
+    }
+
+    #[test]
+    fn json_and_home_stand_before_or_behind_the_verb() {
+        for line in ["insula --json --home /h ps", "insula ps --json --home /h"] {
+            let cli = parse(line).unwrap();
+            assert!(cli.json && cli.home == Some(PathBuf::from("/h")), "{line}");
+        }
+    }
+
+    #[test]
+    fn logs_begin_at_one_place_only() {
+        assert!(parse("insula logs a:b -f -n 5").is_ok());
+        let both = parse("insula logs a:b -n 5 --after 3").unwrap_err();
+        assert_eq!(both.kind(), ErrorKind::ArgumentConflict);
+    }
+
+    #[test]
+    fn the_worker_is_not_shown_to_people() {
+        assert!(!Cli::command().render_help().to_string().contains("worker"));
+    }
+}

@@ -1,0 +1,156 @@
+//! `insula inspect`: everything about one instance.
+
+use std::time::Duration;
+
+use insula_api::{Client, Detail};
+use insula_spec::Network;
+
+use crate::cli::NameArgs;
+use crate::exit::Exit;
+use crate::format::{bytes, or_dash, span};
+use crate::printer::Printer;
+
+/// Width of the names of fields.
+const NAMES: usize = 10;
+
+pub(super) async fn run(client: &Client, args: NameArgs, printer: Printer) -> anyhow::Result<Exit> {
+    let detail = client.inspect(&args.name).await?;
+    printer.either(&detail, text)?;
+    Ok(Exit::Ok)
+}
+
+fn text(d: &Detail) -> String {
+    let mut lines = vec![d.summary.name.to_string()];
+    let mut line = |name: &str, value: String| lines.push(format!("  {name:NAMES$}  {value}"));
+    for (name, value) in life(d).into_iter().chain(walls(d)).chain(limits(d)) {
+        line(name, value);
+    }
+    lines.join("\n")
+}
+
+fn life(d: &Detail) -> Vec<(&'static str, String)> {
+    let s = &d.summary.status;
+    let mut fields = vec![
+        ("state", format!("{} since {}, wanted {}", s.observed, s.since, s.wanted)),
+        ("why", if s.why.is_empty() { "-".to_owned() } else { s.why.clone() }),
+        ("url", d.summary.url.clone()),
+        ("command", d.command.join(" ")),
+        ("restarts", d.summary.restarts.to_string()),
+        ("wakes", d.summary.wakes.to_string()),
+        (
+            "sleeps",
+            d.idle_timeout_ms.map_or("never".to_owned(), |ms| {
+                format!("after {} without requests", span(Duration::from_millis(ms)))
+            }),
+        ),
+    ];
+    if let Some(health) = s.health {
+        fields.push(("health", health.as_str().to_owned()));
+    }
+    if let Some(p) = &d.processes {
+        fields.push(("app", format!("pid {}, started at tick {}", p.app_pid, p.app_start)));
+        fields.push(("agent", format!("pid {}, started at tick {}", p.agent_pid, p.agent_start)));
+    }
+    fields
+}
+
+fn walls(d: &Detail) -> Vec<(&'static str, String)> {
+    let network = match d.network {
+        Network::Isolated => "isolated",
+        Network::Host => "host",
+    };
+    let mut fields = vec![
+        ("level", or_dash(d.summary.level)),
+        ("network", network.to_owned()),
+        ("workdir", format!("{} (read-only)", d.workdir.display())),
+        ("data dir", d.data_dir.display().to_string()),
+    ];
+    for mount in &d.mounts {
+        let mode = if mount.read_only { "read-only" } else { "read-write" };
+        let (source, target) = (mount.source.display(), mount.target.display());
+        fields.push(("mount", format!("{source} at {target} ({mode})")));
+    }
+    if let Some(ids) = d.ids {
+        let last = ids.base.saturating_add(ids.count).saturating_sub(1);
+        fields.push(("host ids", format!("{} to {last}, workload {}", ids.base, ids.workload)));
+    }
+    if let Some(p) = &d.placement {
+        fields.push(("listens", format!("port {} or {}", p.port, p.socket.display())));
+    }
+    fields.extend(d.cgroups.iter().map(|path| ("cgroup", path.display().to_string())));
+    fields
+}
+
+fn limits(d: &Detail) -> Vec<(&'static str, String)> {
+    let none = || "not limited".to_owned();
+    let usage = d.summary.usage;
+    let of = |used: Option<String>, limit: Option<String>| match (used, limit) {
+        (Some(used), Some(limit)) => format!("{used} of {limit}"),
+        (Some(used), None) => format!("{used}, {}", none()),
+        (None, limit) => limit.unwrap_or_else(none),
+    };
+    let quota = d.limits.cpu_quota.map(|q| format!("{}.{:03} CPUs", q.millis() / 1000, q.millis() % 1000));
+    vec![
+        ("memory", of(usage.memory_bytes.map(bytes), d.limits.memory.map(|m| bytes(m.0)))),
+        ("pids", of(usage.pids.map(|n| n.to_string()), d.limits.pids.map(|n| n.to_string()))),
+        ("cpu quota", quota.unwrap_or_else(none)),
+        ("cpu weight", d.limits.cpu_weight.map_or_else(|| "100".to_owned(), |w| w.get().to_string())),
+        ("open files", d.limits.open_files.map_or_else(none, |n| n.to_string())),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_about_an_instance_is_one_list() {
+        let detail: Detail = serde_json::from_value(serde_json::json!({
+            "name": "notes:alice",
+            "status": {
+                "observed": "running", "wanted": "up", "since": "2026-01-01T00:00:00Z", "why": "", "health": "healthy"
+            },
+            "level": "namespace", "app_pid": 12, "restarts": 0, "wakes": 2,
+            "usage": { "memory_bytes": 10_485_760, "cpu_micros": null, "pids": 3 },
+            "url": "http://alice.notes.localhost/",
+            "command": ["python3", "app.py"],
+            "network": "isolated",
+            "limits": {
+                "memory": 268_435_456, "cpu_weight": null, "cpu_quota": 1500, "pids": null, "open_files": null
+            },
+            "workdir": "/srv/notes", "data_dir": "/srv/data/notes/alice",
+            "mounts": [{ "source": "/srv/fonts", "target": "/fonts", "read_only": true }],
+            "ids": { "base": 268_435_456, "count": 65_536, "workload": 268_436_456 },
+            "placement": { "port": 8080, "socket": "/run/insula/app.sock" },
+            "processes": { "agent_pid": 11, "agent_start": 5, "app_pid": 12, "app_start": 6, "key": "k" },
+            "cgroups": [],
+            "idle_timeout_ms": 60_000
+        }))
+        .unwrap();
+        insta::assert_snapshot!(text(&detail), @r"
+        notes:alice
+          state       running since 2026-01-01T00:00:00.000000Z, wanted up
+          why         -
+          url         http://alice.notes.localhost/
+          command     python3 app.py
+          restarts    0
+          wakes       2
+          sleeps      after 1m without requests
+          health      healthy
+          app         pid 12, started at tick 6
+          agent       pid 11, started at tick 5
+          level       namespace
+          network     isolated
+          workdir     /srv/notes (read-only)
+          data dir    /srv/data/notes/alice
+          mount       /srv/fonts at /fonts (read-only)
+          host ids    268435456 to 268500991, workload 268436456
+          listens     port 8080 or /run/insula/app.sock
+          memory      10.0 MiB of 256.0 MiB
+          pids        3, not limited
+          cpu quota   1.500 CPUs
+          cpu weight  100
+          open files  not limited
+        ");
+    }
+}

@@ -1,0 +1,57 @@
+//! The verbs.
+
+mod act;
+mod config;
+mod doctor;
+mod health;
+mod inspect;
+mod logs;
+mod ps;
+mod serve;
+mod version;
+mod why;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use insula_api::Client;
+
+use crate::cli::{Cli, ConfigVerb, Verb};
+use crate::home::Home;
+use crate::printer::Printer;
+use crate::{demo, worker};
+
+/// Does what the command line says.
+pub(crate) fn run(cli: Cli, printer: Printer) -> anyhow::Result<ExitCode> {
+    let home = Home::locate(cli.home)?;
+    let client = Client::unix(home.control_socket());
+    let exit = match cli.verb {
+        Verb::Serve(args) => return serve::run(&home, args, printer),
+        Verb::Worker => return worker::run(),
+        Verb::Demo(args) => return many_threads()?.block_on(demo::run(args)),
+        Verb::Ps(args) => one_thread()?.block_on(ps::run(&client, args, printer))?,
+        Verb::Spawn(args) => one_thread()?.block_on(act::spawn(&client, args, printer))?,
+        Verb::Stop(args) => one_thread()?.block_on(act::stop(&client, args, printer))?,
+        Verb::Restart(args) => one_thread()?.block_on(act::restart(&client, args, printer))?,
+        Verb::Health(args) => one_thread()?.block_on(health::run(&client, args, printer))?,
+        Verb::Logs(args) => one_thread()?.block_on(logs::run(&client, args, printer))?,
+        Verb::Why(args) => one_thread()?.block_on(why::run(&client, args, printer))?,
+        Verb::Inspect(args) => one_thread()?.block_on(inspect::run(&client, args, printer))?,
+        Verb::Doctor(args) => doctor::run(&home, args, printer)?,
+        Verb::Config(ConfigVerb::Check(args)) => config::check(args, printer)?,
+        Verb::Version => version::run(printer)?,
+    };
+    Ok(exit.into())
+}
+
+/// Enough for a verb that asks one thing.
+fn one_thread() -> anyhow::Result<tokio::runtime::Runtime> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("cannot start the runtime")
+}
+
+/// For a verb that does many things at once.
+fn many_threads() -> anyhow::Result<tokio::runtime::Runtime> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.context("cannot start the runtime")
+}

@@ -1,0 +1,154 @@
+//! The example apps, carried in the binary, and the folder that they are written to.
+
+use std::fs;
+use std::io;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+/// The files of `examples/` that the demo runs.
+const FILES: [(&str, &str); 3] = [
+    ("notes/app.py", include_str!("../../../../examples/notes/app.py")),
+    ("hello-node/server.js", include_str!("../../../../examples/hello-node/server.js")),
+    ("chat/server.js", include_str!("../../../../examples/chat/server.js")),
+];
+
+/// What the demo serves. Short idle times, so that nobody waits long for a sleep.
+const CONFIG: &str = r#"# Written by `insula demo`: the apps of examples/ with short idle times.
+[settings]
+data_dir = "./data"
+domain = "localhost"
+port = 0
+
+[service.notes]
+command = "python3 app.py"
+workdir = "./notes"
+health = "/health"
+idle_timeout = "700ms"
+restart = "always"
+
+[service.notes.env]
+DATABASE_PATH = "{data_dir}/{id}/notes.db"
+
+[service.hello]
+command = "node server.js"
+workdir = "./hello-node"
+idle_timeout = "200ms"
+sleep = "freeze"
+
+[service.chat]
+command = "node server.js"
+workdir = "./chat"
+idle_timeout = "700ms"
+
+[service.cache]
+command = "redis-server --port {port} --dir {data_dir}/{id} --appendonly yes --save ''"
+idle_timeout = "700ms"
+
+[service.cache.listen_tcp]
+alice = CACHE_PORT
+
+[instances]
+notes = ["alice", "bob", "carol"]
+hello = ["web"]
+chat = ["lobby"]
+cache = ["alice"]
+"#;
+
+/// A folder of the demo's own; removed at the end unless it is to be kept.
+#[derive(Debug)]
+pub(super) struct Folder {
+    path: PathBuf,
+    keep: bool,
+    cache_port: u16,
+}
+
+impl Folder {
+    /// Makes it, with the apps and the configuration in it.
+    pub(super) fn create(keep: bool) -> anyhow::Result<Self> {
+        let path = std::env::temp_dir().join(format!("insula-demo-{}", std::process::id()));
+        fs::create_dir(&path).with_context(|| format!("cannot make the folder `{}`", path.display()))?;
+        let folder = Self { path, keep, cache_port: free_port().context("no free port")? };
+        folder.fill().with_context(|| format!("cannot write to `{}`", folder.path.display()))?;
+        Ok(folder)
+    }
+
+    fn fill(&self) -> io::Result<()> {
+        // Apps run under other user ids, which must be able to come by.
+        fs::set_permissions(&self.path, fs::Permissions::from_mode(0o755))?;
+        for (name, text) in FILES {
+            let path = self.path.join(name);
+            if let Some(parent) = path.parent() {
+                fs::create_dir_all(parent)?;
+            }
+            fs::write(path, text)?;
+        }
+        fs::write(self.config(), CONFIG.replace("CACHE_PORT", &self.cache_port.to_string()))
+    }
+
+    /// The folder.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The configuration.
+    pub(super) fn config(&self) -> PathBuf {
+        self.path.join("insula.toml")
+    }
+
+    /// The home of the server.
+    pub(super) fn home(&self) -> PathBuf {
+        self.path.join("home")
+    }
+
+    /// What the server says.
+    pub(super) fn log(&self) -> PathBuf {
+        self.path.join("server.log")
+    }
+
+    /// The raw TCP port of `cache:alice`.
+    pub(super) fn cache_port(&self) -> u16 {
+        self.cache_port
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if self.keep {
+            return;
+        }
+        if let Err(error) = fs::remove_dir_all(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "the demo's folder could not be removed");
+        }
+    }
+}
+
+/// A TCP port of the loopback that was free a moment ago.
+pub(super) fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use insula_spec::Config;
+
+    use super::*;
+
+    #[test]
+    fn the_configuration_of_the_demo_is_valid() {
+        let text = CONFIG.replace("CACHE_PORT", "6379");
+        Config::parse(&text, Path::new("/demo/insula.toml")).unwrap();
+        assert!(Config::parse(CONFIG, Path::new("/demo/insula.toml")).is_err(), "the port was not needed");
+    }
+
+    #[test]
+    fn the_folder_goes_with_its_owner() {
+        let folder = Folder::create(false).unwrap();
+        let path = folder.path().to_owned();
+        assert!(folder.config().exists() && path.join("notes/app.py").exists());
+        drop(folder);
+        assert!(!path.exists());
+    }
+}

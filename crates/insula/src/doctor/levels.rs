@@ -1,0 +1,48 @@
+//! The isolation levels, asked one by one.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use insula_isolation::{Backend, Engine, EngineConfig};
+use insula_spec::LevelChoice;
+
+use super::LevelFound;
+use crate::agent_image;
+use crate::home::Home;
+
+/// Every level, and what `auto` would choose.
+pub(super) fn probe(home: &Home) -> anyhow::Result<(Vec<LevelFound>, Option<String>)> {
+    let engine = Engine::look(EngineConfig {
+        home_id: "doctor".to_owned(),
+        run_dir: home.run_dir(),
+        hidden: Vec::new(),
+        agent: agent_image::memfd().context("cannot unpack the agent")?,
+        epoch: 0,
+        shells: 0,
+    })?;
+    let registry = engine.registry();
+    let auto = registry.resolve(LevelChoice::Auto, None).ok();
+    Ok((registry.all().map(found).collect(), auto.map(|level| level.to_string())))
+}
+
+fn found(backend: &Arc<dyn Backend>) -> LevelFound {
+    let level = backend.level().to_string();
+    match backend.probe() {
+        Ok(c) => LevelFound {
+            level,
+            limits: c.cgroups,
+            ids: Some(c.ids),
+            notes: c.notes,
+            why_not: None,
+            hint: None,
+        },
+        Err(e) => LevelFound {
+            level,
+            limits: None,
+            ids: None,
+            notes: Vec::new(),
+            why_not: Some(e.why),
+            hint: Some(e.hint),
+        },
+    }
+}

@@ -1,0 +1,118 @@
+//! The one table of exit codes.
+//!
+//! | code | name | when |
+//! |---|---|---|
+//! | 0 | ok | done |
+//! | 1 | failed | it was tried and did not work |
+//! | 2 | usage | the command line is not valid |
+//! | 3 | not found | no such instance, service or file |
+//! | 4 | refused | this user, this host or the daemon will not do it |
+//! | 5 | not running | no daemon answers |
+//! | 6 | bad config | `insula.toml` is not valid |
+//! | 7 | timed out | it was not done in the time given |
+
+use std::process::ExitCode;
+
+use insula_api::ClientError;
+use insula_spec::config::ConfigError;
+
+use crate::failure::Failure;
+use crate::home::HomeError;
+use crate::parent::{ListenError, LockError};
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Done.
+    Ok = 0,
+    /// It was tried and did not work.
+    Failed = 1,
+    /// The command line is not valid.
+    Usage = 2,
+    /// No such instance, service or file.
+    NotFound = 3,
+    /// This user, this host or the daemon will not do it.
+    Refused = 4,
+    /// No daemon answers.
+    NotRunning = 5,
+    /// `insula.toml` is not valid.
+    BadConfig = 6,
+    /// It was not done in the time given.
+    TimedOut = 7,
+}
+
+impl Exit {
+    /// A stable word for the code, used where an error has none of its own.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed => "failed",
+            Self::Usage => "usage",
+            Self::NotFound => "not_found",
+            Self::Refused => "refused",
+            Self::NotRunning => "not_running",
+            Self::BadConfig => "bad_config",
+            Self::TimedOut => "timed_out",
+        }
+    }
+
+    /// The code that an error ends the program with.
+    pub(crate) fn of(error: &anyhow::Error) -> Self {
+        if let Some(failure) = error.downcast_ref::<Failure>() {
+            return failure.exit;
+        }
+        if let Some(config) = error.downcast_ref::<ConfigError>() {
+            return if matches!(config, ConfigError::Read { .. }) { Self::NotFound } else { Self::BadConfig };
+        }
+        if error.is::<LockError>() || error.is::<ListenError>() || error.is::<HomeError>() {
+            return Self::Refused;
+        }
+        error.downcast_ref::<ClientError>().map_or(Self::Failed, Self::of_client)
+    }
+
+    fn of_client(error: &ClientError) -> Self {
+        match error {
+            ClientError::NotRunning { .. } => Self::NotRunning,
+            ClientError::NotAllowed { .. } => Self::Refused,
+            ClientError::Problem(problem) => match problem.status {
+                404 => Self::NotFound,
+                401 | 403 | 409 | 422 | 429 | 503 => Self::Refused,
+                408 | 504 => Self::TimedOut,
+                _ => Self::Failed,
+            },
+            _ => Self::Failed,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use insula_api::Problem;
+
+    use super::*;
+
+    fn problem(status: u16) -> anyhow::Error {
+        ClientError::Problem(Box::new(Problem::new(status, "x", "", ""))).into()
+    }
+
+    #[test]
+    fn problems_end_with_their_own_code() {
+        let of = |status| Exit::of(&problem(status));
+        assert_eq!(of(404), Exit::NotFound);
+        assert_eq!(of(403), Exit::Refused);
+        assert_eq!(of(504), Exit::TimedOut);
+        assert_eq!(of(500), Exit::Failed);
+        assert_eq!(Exit::of(&anyhow::anyhow!("anything else")), Exit::Failed);
+    }
+
+    #[test]
+    fn context_does_not_hide_the_code() {
+        assert_eq!(Exit::of(&problem(404).context("while")), Exit::NotFound);
+    }
+}

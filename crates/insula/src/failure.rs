@@ -1,0 +1,73 @@
+//! A failure of the program itself, with what to do about it and the code to exit with.
+
+use std::fmt;
+
+use insula_api::ClientError;
+use insula_spec::InvalidName;
+use insula_spec::config::ConfigError;
+
+use crate::exit::Exit;
+use crate::home::HomeError;
+use crate::parent::{ListenError, LockError};
+
+/// What failed, what to do, and how the program ends.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// How the program ends.
+    pub(crate) exit: Exit,
+    /// What failed, on what.
+    pub(crate) message: String,
+    /// What to do about it.
+    pub(crate) hint: String,
+}
+
+impl Failure {
+    /// A failure that ends the program with `exit`.
+    pub(crate) fn new(exit: Exit, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { exit, message: message.into(), hint: hint.into() }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// What to do about any error that a command can end with.
+pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
+    /// The hint of the first of these types that the error is.
+    macro_rules! first {
+        ($($kind:ty),* $(,)?) => {
+            None $(.or_else(|| error.downcast_ref::<$kind>().map(|e| e.hint().to_string())))*
+        };
+    }
+    if let Some(failure) = error.downcast_ref::<Failure>() {
+        return Some(failure.hint.clone());
+    }
+    first!(
+        ClientError,
+        ConfigError,
+        HomeError,
+        LockError,
+        ListenError,
+        InvalidName,
+        insula_store::OpenError,
+        insula_store::WriteError,
+        insula_store::ReadError,
+        insula_services::StartError,
+        insula_isolation::EngineError,
+        insula_edge::public::ListenError,
+        insula_edge::public::InvalidBlock,
+    )
+}
+
+/// The stable word of an error.
+pub(crate) fn code(error: &anyhow::Error) -> String {
+    match error.downcast_ref::<ClientError>() {
+        Some(ClientError::Problem(problem)) => problem.code.clone().into_owned(),
+        _ => Exit::of(error).word().to_owned(),
+    }
+}

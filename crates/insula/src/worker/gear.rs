@@ -1,0 +1,54 @@
+//! What the worker was given by its parent.
+
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+
+use anyhow::Context;
+use insula_spec::{Config, InstanceName};
+
+use crate::home::Home;
+use crate::lifeline::{Boot, Given, Role};
+
+/// Everything that came over the lifeline, in its real types.
+#[derive(Debug)]
+pub(super) struct Gear {
+    pub(super) home: Home,
+    pub(super) config: Config,
+    pub(super) agent: OwnedFd,
+    /// `None` in a worker that was started only to stop everything.
+    pub(super) control: Option<UnixListener>,
+    pub(super) http: Vec<TcpListener>,
+    pub(super) tcp: Vec<(InstanceName, TcpListener)>,
+}
+
+impl Gear {
+    pub(super) fn unpack(boot: Boot, fds: Given) -> anyhow::Result<Self> {
+        let (mut text, mut agent, mut control) = (None, None, None);
+        let (mut http, mut tcp) = (Vec::new(), Vec::new());
+        for (role, fd) in fds {
+            match role {
+                Role::Config => text = Some(read(fd).context("cannot read the configuration")?),
+                Role::Agent => agent = Some(fd),
+                Role::Control => control = Some(fd.into()),
+                Role::Http => http.push(fd.into()),
+                Role::Tcp(name) => tcp.push((name, fd.into())),
+            }
+        }
+        let mut config = Config::parse(&text.context("no configuration was given")?, &boot.config_path)?;
+        config.settings.port = boot.port;
+        config.settings.domain = boot.domain;
+        let agent = agent.context("no agent was given")?;
+        Ok(Self { home: Home::locate(Some(boot.home))?, config, agent, control, http, tcp })
+    }
+}
+
+/// The whole of a file that every worker shares, offset included.
+fn read(fd: OwnedFd) -> std::io::Result<String> {
+    let (mut file, mut text) = (File::from(fd), String::new());
+    file.rewind()?;
+    file.read_to_string(&mut text)?;
+    Ok(text)
+}

@@ -1,0 +1,217 @@
+//! The rooms of the worker, put together.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use insula_api::Timestamp;
+use insula_edge::control::{self, Limits, Live, Place};
+use insula_edge::public::{Proxy, Settings, TrustedProxies};
+use insula_isolation::{Engine, EngineConfig};
+use insula_services::Services;
+use insula_spec::Config;
+use insula_store::{Event, EventKind, Store};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::gear::Gear;
+use crate::home::Home;
+use crate::lifeline::{LevelLine, Report};
+use crate::parent::Lock;
+
+/// Blank shells kept ready.
+const SHELLS: usize = 2;
+
+type Serving = JoinSet<anyhow::Result<()>>;
+
+/// Everything that lives in the worker.
+#[derive(Debug)]
+pub(super) struct Rooms {
+    _lock: Lock,
+    store: Store,
+    engine: Engine,
+    services: Services,
+    epoch: u64,
+    /// Ends the public side.
+    drain: CancellationToken,
+    public: Serving,
+    /// Ends the control API.
+    quiet: CancellationToken,
+    control: Serving,
+}
+
+impl Rooms {
+    /// Opens one after the other, each with what it needs of those before it.
+    pub(super) async fn open(gear: Gear) -> anyhow::Result<Self> {
+        let Gear { home, config, agent, control, http, tcp } = gear;
+        let config = Arc::new(config);
+        let lock = lock(&home).await?;
+        let store = Store::open(&home.database()).await?;
+        let epoch = store.next_epoch().await?;
+        let engine = Engine::new(engine_config(&home, &config, agent, epoch)?)?;
+        let place = place(&config, epoch);
+        let services = Services::start(Arc::clone(&config), engine.registry(), store.clone()).await?;
+        store.note(None, Event::new(EventKind::WorkerStarted, format!("worker {epoch}"))).await?;
+        engine.warm();
+        let mut rooms = Self {
+            _lock: lock,
+            store,
+            engine,
+            services,
+            epoch,
+            drain: CancellationToken::new(),
+            public: JoinSet::new(),
+            quiet: CancellationToken::new(),
+            control: JoinSet::new(),
+        };
+        rooms.serve_public(&config, http, tcp)?;
+        if let Some(control) = control {
+            rooms.serve_control(config, control, place);
+        }
+        Ok(rooms)
+    }
+
+    fn serve_public(
+        &mut self,
+        config: &Config,
+        http: Vec<std::net::TcpListener>,
+        tcp: Vec<(insula_spec::InstanceName, std::net::TcpListener)>,
+    ) -> anyhow::Result<()> {
+        let trusted = TrustedProxies::parse(&config.settings.trusted_proxies)?;
+        let settings = Settings { trusted, ..Settings::new(&*config.settings.domain) };
+        let proxy = Proxy::new(self.services.clone(), settings, Arc::new(()));
+        for listener in http {
+            let (proxy, drain) = (proxy.clone(), self.drain.clone());
+            self.public.spawn(async move { Ok(proxy.serve(listener, drain).await?) });
+        }
+        for (name, listener) in tcp {
+            let (proxy, drain) = (proxy.clone(), self.drain.clone());
+            self.public.spawn(async move { Ok(proxy.serve_tcp(listener, name, drain).await?) });
+        }
+        Ok(())
+    }
+
+    fn serve_control(
+        &mut self,
+        config: Arc<Config>,
+        listener: std::os::unix::net::UnixListener,
+        place: Place,
+    ) {
+        let live = Live::new(self.services.clone(), self.store.clone(), config, place);
+        let limits = Limits::of_owner(rustix::process::geteuid().as_raw());
+        let quiet = self.quiet.clone();
+        self.control.spawn(async move {
+            control::serve(listener, live, limits, quiet).await.context("cannot serve the control socket")
+        });
+    }
+
+    /// What the parent is told.
+    pub(super) fn report(&self) -> Report {
+        let level = |backend: &Arc<dyn insula_isolation::Backend>| LevelLine {
+            level: backend.level().to_string(),
+            unavailable: backend.probe().err().map(|e| e.why),
+        };
+        let list = self.services.list();
+        Report {
+            epoch: self.epoch,
+            levels: self.engine.registry().all().map(level).collect(),
+            instances: list.len(),
+            adopted: list.iter().filter(|o| o.record.is_some()).count(),
+        }
+    }
+
+    pub(super) fn services(&self) -> Services {
+        self.services.clone()
+    }
+
+    /// Comes back when a listener broke, which nothing but a new worker repairs.
+    pub(super) async fn broken(&mut self) -> anyhow::Error {
+        let ended = tokio::select! {
+            Some(ended) = self.public.join_next() => ended,
+            Some(ended) = self.control.join_next() => ended,
+            else => std::future::pending().await,
+        };
+        match ended {
+            Ok(Err(error)) => error,
+            Ok(Ok(())) => anyhow::anyhow!("a listener ended that nobody asked to end"),
+            Err(panic) => panic.into(),
+        }
+    }
+
+    /// Takes no more connections from the public.
+    pub(super) fn stop_accepting(&self) {
+        self.drain.cancel();
+    }
+
+    /// Waits until every public connection has ended.
+    pub(super) async fn drained(&mut self) {
+        while self.public.join_next().await.is_some() {}
+    }
+
+    /// Leaves everything running for the next worker.
+    pub(super) async fn detach(mut self) -> anyhow::Result<()> {
+        tracing::info!("the parent is gone; instances carry on");
+        self.public.abort_all();
+        self.quiet.cancel();
+        self.services.detach().await;
+        self.control.abort_all();
+        self.engine.close().await;
+        Ok(self.store.close().await?)
+    }
+
+    /// The end, after everything was stopped.
+    pub(super) async fn close(mut self) -> anyhow::Result<()> {
+        self.public.abort_all();
+        self.quiet.cancel();
+        while self.control.join_next().await.is_some() {}
+        self.engine.close().await;
+        self.store.note(None, Event::new(EventKind::WorkerStopped, "asked to stop")).await?;
+        Ok(self.store.close().await?)
+    }
+}
+
+/// Waits for an earlier worker that has not ended yet.
+async fn lock(home: &Home) -> anyhow::Result<Lock> {
+    let path = home.worker_lock_file();
+    let locked = tokio::task::spawn_blocking(move || Lock::wait(&path)).await;
+    Ok(locked.context("the wait for the lock broke off")??)
+}
+
+fn engine_config(
+    home: &Home,
+    config: &Config,
+    agent: std::os::fd::OwnedFd,
+    epoch: u64,
+) -> anyhow::Result<EngineConfig> {
+    Ok(EngineConfig {
+        home_id: home.id()?,
+        run_dir: walls_dir(home)?,
+        hidden: vec![home.path().to_owned(), config.path.clone(), config.settings.data_dir.clone()],
+        agent,
+        epoch,
+        shells: SHELLS,
+    })
+}
+
+/// Run directories of walls, apart from the control socket.
+fn walls_dir(home: &Home) -> anyhow::Result<PathBuf> {
+    let dir = home.run_dir().join("walls");
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&dir)
+        .with_context(|| format!("cannot make `{}`", dir.display()))?;
+    Ok(dir)
+}
+
+fn place(config: &Config, epoch: u64) -> Place {
+    Place {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        epoch,
+        since: Timestamp::now(),
+        domain: config.settings.domain.clone(),
+        port: config.settings.port,
+    }
+}
