@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use insula_edge::public::Settings;
+use tokio::io::AsyncWriteExt;
 use tokio::sync::{Notify, mpsc};
 
 use crate::harness::{App, Front, get, header, request, status, within};
@@ -24,11 +25,14 @@ async fn one_connection_serves_many_requests() {
 async fn a_connection_to_the_workload_is_shared_by_clients() {
     let (app, _seen) = App::echo().await;
     let front = Front::before(&app).await;
-    for n in 0..5 {
+    for says_so in [true, false, true, false] {
         let mut client = front.client().await;
-        client.send(request("GET", "/", "Connection: close\r\n", "")).await;
-        assert_eq!(status(&client.head().await.unwrap()), 200, "request {n}");
-        client.rest().await;
+        client.send(request("GET", "/", if says_so { "Connection: close\r\n" } else { "" }, "")).await;
+        assert_eq!(status(&client.response().await.0), 200);
+        if !says_so {
+            client.stream.shutdown().await.unwrap();
+        }
+        assert_eq!(client.rest().await, "");
     }
     assert_eq!(app.connections(), 1);
 }

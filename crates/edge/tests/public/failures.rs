@@ -171,7 +171,8 @@ async fn half_a_head_is_given_up_and_silence_is_closed() {
 async fn a_client_that_is_still_sending_reads_its_refusal() {
     let (app, _seen) = App::echo().await;
     let front = Front::before(&app).await;
-    for asked in ["GET / HTTP/3\r\n\r\n".to_owned(), request("POST", "/", "Content-Length: 4194304\r\n", "")] {
+    for asked in ["GET / HTTP/3\r\n\r\n".to_owned(), request("POST", "/", "Content-Length: 4194304\r\n", "")]
+    {
         let mut client = front.client().await;
         client.send(asked.replace("alice", "broken")).await;
         // Closing at once would reset the connection under this.
