@@ -59,9 +59,10 @@ fn walls(d: &Detail) -> Vec<(&'static str, String)> {
         Network::Isolated => "isolated",
         Network::Host => "host",
     };
+    let network = format!("{network}: {}", d.network.outbound());
     let mut fields = vec![
         ("level", or_dash(d.summary.level)),
-        ("network", network.to_owned()),
+        ("network", network),
         ("workdir", format!("{} (read-only)", d.workdir.display())),
         ("data dir", d.data_dir.display().to_string()),
     ];
@@ -127,7 +128,7 @@ mod tests {
             "idle_timeout_ms": 60_000
         }))
         .unwrap();
-        insta::assert_snapshot!(text(&detail), @r"
+        insta::assert_snapshot!(text(&detail), @r#"
         notes:alice
           state       running since 2026-01-01T00:00:00.000000Z, wanted up
           why         -
@@ -140,7 +141,7 @@ mod tests {
           app         pid 12, started at tick 6
           agent       pid 11, started at tick 5
           level       namespace
-          network     isolated
+          network     isolated: no outbound connections (`network = "host"` gives it the host's)
           workdir     /srv/notes (read-only)
           data dir    /srv/data/notes/alice
           mount       /srv/fonts at /fonts (read-only)
@@ -151,6 +152,6 @@ mod tests {
           cpu quota   1.500 CPUs
           cpu weight  100
           open files  not limited
-        ");
+        "#);
     }
 }

@@ -1,0 +1,19 @@
+//! Claims about the whole program. Each test is one claim, shown on the real binary with real processes.
+//!
+//! They need `insula` (see `INSULA_BIN`), Debian's python3, and for single claims node, perl, redis. What this host
+//! cannot show is printed as `SKIPPED`.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "test code")]
+
+mod bad_input;
+mod cli;
+mod common;
+mod crash;
+mod cycles;
+mod daemon;
+mod faults;
+mod http;
+mod languages;
+mod limits;
+mod sleep;
+mod wake;
+mod walls;
