@@ -4,7 +4,6 @@
 //! INSULA_HOME/           0700
 //!   id                   random name of this home; every host resource carries it
 //!   lock                 held by the parent while it lives
-//!   worker.lock          held by the worker while it lives
 //!   state.db             instances, events, captured logs
 //!   run/                 0700
 //!     control.sock       the control API
@@ -134,14 +133,9 @@ impl Home {
         self.run_dir().join("control.sock")
     }
 
-    /// Held by the parent.
+    /// Held by whoever has the listeners.
     pub(crate) fn lock_file(&self) -> PathBuf {
         self.path.join("lock")
-    }
-
-    /// Held by the worker.
-    pub(crate) fn worker_lock_file(&self) -> PathBuf {
-        self.path.join("worker.lock")
     }
 
     /// The database.

@@ -37,6 +37,8 @@ pub(crate) type Given = Vec<(Role, OwnedFd)>;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Role {
+    /// The lock of the home, held by whoever has the listeners.
+    Lock,
     /// Text of the configuration.
     Config,
     /// The program for the inside of the walls.

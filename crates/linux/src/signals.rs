@@ -68,14 +68,31 @@ impl AsRawFd for SignalFd {
     }
 }
 
-/// Unblocks every signal, for a program about to be executed.
+/// Unblocks every signal, for a program that found some blocked when it began.
+///
+/// # Errors
+/// Those of sigprocmask(2).
+pub fn unblock_inherited() -> io::Result<()> {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: sigemptyset initialises the set that sigprocmask then reads.
+    let done = unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigprocmask(libc::SIG_SETMASK, set.as_ptr(), std::ptr::null_mut())
+    };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Unblocks every signal, for a program about to be executed, and lets SIGPIPE end it as usual: the Rust
+/// runtime ignores that one, and what is ignored stays so over an execution.
 ///
 /// # Errors
 /// Those of sigprocmask(2).
 pub fn unblock_all() -> io::Result<()> {
     let mut set = MaybeUninit::uninit();
-    // SAFETY: sigemptyset initialises the set that sigprocmask then reads.
+    // SAFETY: no handler is installed, only the default; sigemptyset initialises the set that sigprocmask
+    // then reads.
     let done = unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
         libc::sigemptyset(set.as_mut_ptr());
         libc::sigprocmask(libc::SIG_SETMASK, set.as_ptr(), std::ptr::null_mut())
     };

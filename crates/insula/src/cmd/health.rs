@@ -4,6 +4,7 @@ use insula_api::{Client, Condition, Health, Observed, Status};
 
 use crate::cli::HealthArgs;
 use crate::exit::Exit;
+use crate::format::bytes;
 use crate::printer::Printer;
 
 pub(super) async fn run(client: &Client, args: HealthArgs, printer: Printer) -> anyhow::Result<Exit> {
@@ -17,11 +18,18 @@ pub(super) async fn run(client: &Client, args: HealthArgs, printer: Printer) -> 
 }
 
 fn text(h: &Health) -> String {
-    let n = h.instances;
-    format!(
-        "ok: insula {}, worker {} (pid {}), {}\ninstances: {} up, {} asleep, {} between, {} stopped, {} failed",
-        h.version, h.epoch, h.pid, h.url, n.up, n.asleep, n.moving, n.stopped, n.failed
-    )
+    let (n, f) = (h.instances, h.footprint);
+    let memory = |known: Option<u64>| known.map_or_else(|| "memory not readable".to_owned(), bytes);
+    [
+        format!("ok: insula {}, worker {} (pid {}), {}", h.version, h.epoch, h.pid, h.url),
+        format!(
+            "instances: {} up, {} asleep, {} between, {} stopped, {} failed",
+            n.up, n.asleep, n.moving, n.stopped, n.failed
+        ),
+        format!("blank shells: {} waiting, {}", f.shells, memory(f.shells_memory_bytes)),
+        format!("daemon: {}", memory(f.daemon_memory_bytes)),
+    ]
+    .join("\n")
 }
 
 fn describe(status: &Status) -> String {
@@ -37,4 +45,35 @@ fn describe(status: &Status) -> String {
 fn well(status: &Status) -> bool {
     let given_up = matches!(status.observed, Observed::Failed | Observed::BackingOff);
     !given_up && status.health != Some(Condition::Unhealthy)
+}
+
+#[cfg(test)]
+mod tests {
+    use insula_api::{Counts, Footprint, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn the_daemon_tells_what_it_holds_and_uses() {
+        let health = Health {
+            version: "0.1.0".into(),
+            pid: 7,
+            epoch: 2,
+            since: Timestamp::from_micros(0),
+            url: "http://localhost:8080/".into(),
+            config: "/srv/insula.toml".into(),
+            instances: Counts { up: 1, asleep: 2, ..Counts::default() },
+            footprint: Footprint {
+                shells: 2,
+                shells_memory_bytes: Some(1_572_864),
+                daemon_memory_bytes: None,
+            },
+        };
+        insta::assert_snapshot!(text(&health), @r"
+        ok: insula 0.1.0, worker 2 (pid 7), http://localhost:8080/
+        instances: 1 up, 2 asleep, 0 between, 0 stopped, 0 failed
+        blank shells: 2 waiting, 1.5 MiB
+        daemon: memory not readable
+        ");
+    }
 }

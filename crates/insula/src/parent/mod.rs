@@ -33,7 +33,8 @@ use crate::lifeline::{Boot, Role, ToParent, ToWorker, VERSION};
 use crate::printer::Printer;
 
 pub(crate) use listen::{ListenError, Listeners};
-pub(crate) use lock::{Lock, LockError};
+use lock::Lock;
+pub(crate) use lock::LockError;
 pub(crate) use worker::VERB as WORKER_VERB;
 
 use supervise::{Action, End, Event, Supervisor};
@@ -51,14 +52,18 @@ const STOP_MARGIN: Duration = Duration::from_secs(10);
 /// When something that must be there before the first worker is not.
 pub(crate) fn serve(home: &Home, config: Config, text: &str, printer: Printer) -> anyhow::Result<u8> {
     home.prepare()?;
-    let _lock = Lock::try_take(&home.lock_file())?;
-    wait_for_old_worker(home, printer)?;
+    let lock = Lock::take(&home.lock_file(), |pid| {
+        printer.talk(&format!(
+            "the daemon of an earlier run (pid {pid}) is gone; waiting for its worker to end"
+        ));
+    })?;
     let listeners = Listeners::open(&config, &home.control_socket())?;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .context("cannot become the reaper of orphaned agents")?;
     let signals = [Signal::CHILD, Signal::TERM, Signal::INT, Signal::HUP].map(Signal::as_raw);
     let signals = SignalFd::block(&signals).context("cannot receive signals")?;
     let parent = Parent {
+        lock,
         boot: Boot {
             version: VERSION,
             home: home.path().to_owned(),
@@ -80,22 +85,7 @@ pub(crate) fn serve(home: &Home, config: Config, text: &str, printer: Printer) -
         announced: false,
         printer,
     };
-    let code = parent.run()?;
-    // Under the lock still: a new daemon makes its own.
-    if let Err(error) = std::fs::remove_file(home.control_socket()) {
-        tracing::warn!(%error, "the control socket is left behind");
-    }
-    Ok(code)
-}
-
-/// A worker whose parent was killed still holds the listeners until it has gone.
-fn wait_for_old_worker(home: &Home, printer: Printer) -> anyhow::Result<()> {
-    let path = home.worker_lock_file();
-    if let Err(LockError::Held { holder }) = Lock::try_take(&path) {
-        printer.talk(&format!("waiting for the worker of an earlier run (pid {holder}) to end"));
-        Lock::wait(&path)?;
-    }
-    Ok(())
+    parent.run()
 }
 
 fn stop_timeout(config: &Config) -> Duration {
@@ -105,6 +95,8 @@ fn stop_timeout(config: &Config) -> Duration {
 
 #[derive(Debug)]
 struct Parent {
+    /// Passed on with the listeners.
+    lock: Lock,
     home: Home,
     config: Config,
     boot: Boot,
@@ -132,6 +124,10 @@ impl Parent {
                 let actions = self.supervisor.next(self.began.elapsed(), event);
                 for action in actions {
                     if let Action::Quit(code) = action {
+                        // Under the lock still: a new daemon makes its own.
+                        if let Err(error) = std::fs::remove_file(self.home.control_socket()) {
+                            tracing::warn!(%error, "the control socket is left behind");
+                        }
                         return Ok(code);
                     }
                     self.perform(action, &mut events);
@@ -237,7 +233,11 @@ impl Parent {
     }
 
     fn launch(&mut self) -> anyhow::Result<()> {
-        let mut fds = vec![(Role::Config, self.config_file.as_fd()), (Role::Agent, self.agent.as_fd())];
+        let mut fds = vec![
+            (Role::Lock, self.lock.as_fd()),
+            (Role::Config, self.config_file.as_fd()),
+            (Role::Agent, self.agent.as_fd()),
+        ];
         if let Some(listeners) = &self.listeners {
             fds.push((Role::Control, listeners.control.as_fd()));
             fds.extend(listeners.http.iter().map(|l| (Role::Http, l.as_fd())));

@@ -12,8 +12,9 @@
 //! was ready once is started again for ever, because instances depend on it. While it is away the listeners
 //! stay open, and what connects waits.
 //!
-//! Asked once, the worker drains and stops all instances. Asked twice, it does not wait for requests. Asked
-//! a third time, or when it takes too long, it is killed and instances are left as they are.
+//! Asked once, the worker drains and stops all instances; one that is killed meanwhile is started again to go
+//! on, a few times. Asked twice, it does not wait for requests. Asked a third time, or when it takes too long,
+//! it is killed and instances are left as they are.
 
 use std::time::Duration;
 
@@ -25,6 +26,9 @@ const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
 /// A worker that was ready for so long counts as having worked: its end begins a new row.
 const STABLE: Duration = Duration::from_secs(10);
+
+/// Workers that may die before the instances are stopped until that is given up.
+const STOP_TRIES: u32 = 3;
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +81,8 @@ enum State {
     Launching,
     Serving { since: Duration },
     Waiting,
-    Stopping { asked: u32 },
+    Stopping { asked: u32, deaths: u32 },
+    Killed,
     Ended,
 }
 
@@ -103,7 +108,9 @@ impl Supervisor {
     pub(crate) fn next(&mut self, now: Duration, event: Event) -> Vec<Action> {
         match (self.state, event) {
             (State::Ended, _) => vec![],
-            (State::Stopping { asked }, event) => self.stopping(asked, event),
+            (State::Killed, Event::Died(end)) => self.quit(status(end)),
+            (State::Killed, _) => vec![],
+            (State::Stopping { asked, deaths }, event) => self.stopping(asked, deaths, event),
             (_, Event::Asked) => self.ask(),
             (State::Launching, Event::Ready) => {
                 self.proven = true;
@@ -141,18 +148,26 @@ impl Supervisor {
     fn ask(&mut self) -> Vec<Action> {
         // Without a worker nobody could stop the instances, so one is started to do it.
         let launch = (self.state == State::Waiting).then_some(Action::Launch);
-        self.state = State::Stopping { asked: 1 };
+        self.state = State::Stopping { asked: 1, deaths: 0 };
         let rest = [Action::CloseListeners, Action::Shutdown, Action::Arm(self.stop_timeout)];
         launch.into_iter().chain(rest).collect()
     }
 
-    fn stopping(&mut self, asked: u32, event: Event) -> Vec<Action> {
+    fn stopping(&mut self, asked: u32, deaths: u32, event: Event) -> Vec<Action> {
         match event {
+            Event::Died(End::Signal(_) | End::NotStarted) if deaths < STOP_TRIES => {
+                self.state = State::Stopping { asked, deaths: deaths + 1 };
+                let hurry = (asked > 1).then_some(Action::Hurry);
+                [Action::Launch, Action::Shutdown].into_iter().chain(hurry).collect()
+            }
             Event::Died(end) => self.quit(status(end)),
-            Event::Elapsed => vec![Action::Kill],
-            Event::Asked => {
-                self.state = State::Stopping { asked: asked.saturating_add(1) };
-                vec![if asked == 1 { Action::Hurry } else { Action::Kill }]
+            Event::Asked if asked == 1 => {
+                self.state = State::Stopping { asked: 2, deaths };
+                vec![Action::Hurry]
+            }
+            Event::Elapsed | Event::Asked => {
+                self.state = State::Killed;
+                vec![Action::Kill]
             }
             Event::Ready => vec![],
         }
@@ -249,10 +264,21 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_dies_while_stopping_is_not_started_again() {
+    fn a_worker_that_is_killed_while_stopping_is_followed_by_one_that_goes_on() {
         let mut s = serving();
         s.next(at(1), Event::Asked);
-        assert!(!s.next(at(1), KILLED).contains(&Action::Launch));
+        for _ in 0..STOP_TRIES {
+            assert_eq!(s.next(at(1), KILLED), [Action::Launch, Action::Shutdown]);
+        }
+        assert_eq!(s.next(at(1), KILLED), [Action::Disarm, Action::Quit(1)], "it is given up in the end");
+        let mut own = serving();
+        own.next(at(1), Event::Asked);
+        assert_eq!(own.next(at(21), Event::Elapsed), [Action::Kill]);
+        assert_eq!(
+            own.next(at(21), KILLED),
+            [Action::Disarm, Action::Quit(1)],
+            "killed by its parent it is over"
+        );
     }
 
     #[test]

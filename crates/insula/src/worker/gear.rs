@@ -18,6 +18,8 @@ pub(super) struct Gear {
     pub(super) home: Home,
     pub(super) config: Config,
     pub(super) agent: OwnedFd,
+    /// Held until the end.
+    pub(super) lock: OwnedFd,
     /// `None` in a worker that was started only to stop everything.
     pub(super) control: Option<UnixListener>,
     pub(super) http: Vec<TcpListener>,
@@ -26,12 +28,13 @@ pub(super) struct Gear {
 
 impl Gear {
     pub(super) fn unpack(boot: Boot, fds: Given) -> anyhow::Result<Self> {
-        let (mut text, mut agent, mut control) = (None, None, None);
+        let (mut text, mut agent, mut control, mut lock) = (None, None, None, None);
         let (mut http, mut tcp) = (Vec::new(), Vec::new());
         for (role, fd) in fds {
             match role {
                 Role::Config => text = Some(read(fd).context("cannot read the configuration")?),
                 Role::Agent => agent = Some(fd),
+                Role::Lock => lock = Some(fd),
                 Role::Control => control = Some(fd.into()),
                 Role::Http => http.push(fd.into()),
                 Role::Tcp(name) => tcp.push((name, fd.into())),
@@ -41,7 +44,8 @@ impl Gear {
         config.settings.port = boot.port;
         config.settings.domain = boot.domain;
         let agent = agent.context("no agent was given")?;
-        Ok(Self { home: Home::locate(Some(boot.home))?, config, agent, control, http, tcp })
+        let lock = lock.context("no lock was given")?;
+        Ok(Self { home: Home::locate(Some(boot.home))?, config, agent, lock, control, http, tcp })
     }
 }
 

@@ -1,6 +1,7 @@
 //! The rooms of the worker, put together.
 
 use std::fs::DirBuilder;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,10 +17,10 @@ use insula_store::{Event, EventKind, Store};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::footprint::Processes;
 use super::gear::Gear;
 use crate::home::Home;
 use crate::lifeline::{LevelLine, Report};
-use crate::parent::Lock;
 
 /// Blank shells kept ready.
 const SHELLS: usize = 2;
@@ -29,9 +30,9 @@ type Serving = JoinSet<anyhow::Result<()>>;
 /// Everything that lives in the worker.
 #[derive(Debug)]
 pub(super) struct Rooms {
-    _lock: Lock,
+    _lock: OwnedFd,
     store: Store,
-    engine: Engine,
+    engine: Arc<Engine>,
     services: Services,
     epoch: u64,
     /// Ends the public side.
@@ -45,12 +46,11 @@ pub(super) struct Rooms {
 impl Rooms {
     /// Opens one after the other, each with what it needs of those before it.
     pub(super) async fn open(gear: Gear) -> anyhow::Result<Self> {
-        let Gear { home, config, agent, control, http, tcp } = gear;
+        let Gear { home, config, agent, lock, control, http, tcp } = gear;
         let config = Arc::new(config);
-        let lock = lock(&home).await?;
         let store = Store::open(&home.database()).await?;
         let epoch = store.next_epoch().await?;
-        let engine = Engine::new(engine_config(&home, &config, agent, epoch)?)?;
+        let engine = Arc::new(Engine::new(engine_config(&home, &config, agent, epoch)?)?);
         let place = place(&config, epoch);
         let services = Services::start(Arc::clone(&config), engine.registry(), store.clone()).await?;
         store.note(None, Event::new(EventKind::WorkerStarted, format!("worker {epoch}"))).await?;
@@ -99,7 +99,8 @@ impl Rooms {
         listener: std::os::unix::net::UnixListener,
         place: Place,
     ) {
-        let live = Live::new(self.services.clone(), self.store.clone(), config, place);
+        let gauge = Arc::new(Processes { engine: Arc::clone(&self.engine) });
+        let live = Live::new(self.services.clone(), self.store.clone(), config, place, gauge);
         let limits = Limits::of_owner(rustix::process::geteuid().as_raw());
         let quiet = self.quiet.clone();
         self.control.spawn(async move {
@@ -172,19 +173,7 @@ impl Rooms {
     }
 }
 
-/// Waits for an earlier worker that has not ended yet.
-async fn lock(home: &Home) -> anyhow::Result<Lock> {
-    let path = home.worker_lock_file();
-    let locked = tokio::task::spawn_blocking(move || Lock::wait(&path)).await;
-    Ok(locked.context("the wait for the lock broke off")??)
-}
-
-fn engine_config(
-    home: &Home,
-    config: &Config,
-    agent: std::os::fd::OwnedFd,
-    epoch: u64,
-) -> anyhow::Result<EngineConfig> {
+fn engine_config(home: &Home, config: &Config, agent: OwnedFd, epoch: u64) -> anyhow::Result<EngineConfig> {
     Ok(EngineConfig {
         home_id: home.id()?,
         run_dir: walls_dir(home)?,

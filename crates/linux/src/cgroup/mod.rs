@@ -44,6 +44,6 @@ pub use error::CgroupError;
 pub use layout::{HostProbe, Layout, Probe, V2};
 pub use leaf::{Leaf, Usage};
 pub use leaves::Leaves;
-pub use plan::{Plan, PlanError, Step, prepare_host};
+pub use plan::{Plan, PlanError, Step, leave_host, prepare_host};
 pub use sweep::{Swept, sweep};
 pub use v1::Hierarchies;

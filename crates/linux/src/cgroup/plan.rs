@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use insula_spec::{ByteSize, Limits};
+use rustix::io::Errno;
 
 use super::layout::DAEMON;
 use super::leaves::carry_out;
@@ -279,4 +280,25 @@ fn name(name: &str) -> Result<(), PlanError> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let good = !name.is_empty() && name.len() <= 64 && name.chars().all(plain);
     if good { Ok(()) } else { Err(PlanError::Name(name.to_owned())) }
+}
+
+/// Removes what [`prepare_host`] made for this home, as far as nothing is left in it.
+///
+/// # Errors
+/// When the kernel refuses for another reason than that.
+pub fn leave_host(layout: &Layout, home: &str) -> Result<(), CgroupError> {
+    let dirs: Vec<PathBuf> = match layout {
+        Layout::V1 { hierarchies, .. } => {
+            hierarchies.dirs().into_iter().map(|dir| dir.join("insula").join(home)).collect()
+        }
+        Layout::V2(v2) => vec![v2.base.join(format!("insula-{home}"))],
+        Layout::None { .. } => Vec::new(),
+    };
+    for dir in dirs {
+        match rustix::fs::rmdir(&dir) {
+            Ok(()) | Err(Errno::NOENT | Errno::BUSY | Errno::NOTEMPTY) => {}
+            Err(e) => return Err(CgroupError::Remove { dir, source: e.into() }),
+        }
+    }
+    Ok(())
 }
