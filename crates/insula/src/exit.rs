@@ -14,7 +14,7 @@
 use std::process::ExitCode;
 
 use insula_api::ClientError;
-use insula_spec::config::ConfigError;
+use insula_spec::config::{ConfigError, OverrideError};
 
 use crate::failure::Failure;
 use crate::home::HomeError;
@@ -64,6 +64,9 @@ impl Exit {
         if let Some(config) = error.downcast_ref::<ConfigError>() {
             return if matches!(config, ConfigError::Read { .. }) { Self::NotFound } else { Self::BadConfig };
         }
+        if error.is::<OverrideError>() {
+            return Self::Usage;
+        }
         if error.is::<LockError>() || error.is::<ListenError>() || error.is::<HomeError>() {
             return Self::Refused;
         }
@@ -109,6 +112,15 @@ mod tests {
         assert_eq!(of(504), Exit::TimedOut);
         assert_eq!(of(500), Exit::Failed);
         assert_eq!(Exit::of(&anyhow::anyhow!("anything else")), Exit::Failed);
+    }
+
+    #[test]
+    fn an_option_that_cannot_be_is_a_matter_of_usage() {
+        let text = "[service.a]\ncommand = \"x\"\n";
+        let mut config = insula_spec::Config::parse(text, std::path::Path::new("/srv/insula.toml")).unwrap();
+        let error = anyhow::Error::from(config.listen_at(None, Some("no domain")).unwrap_err());
+        assert_eq!(Exit::of(&error), Exit::Usage);
+        assert!(crate::failure::hint(&error).is_some_and(|hint| hint.contains("apps.example.org")));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use insula_api::ClientError;
 use insula_spec::InvalidName;
-use insula_spec::config::ConfigError;
+use insula_spec::config::{ConfigError, OverrideError};
 
 use crate::exit::Exit;
 use crate::home::HomeError;
@@ -50,6 +50,7 @@ pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
     first!(
         ClientError,
         ConfigError,
+        OverrideError,
         HomeError,
         LockError,
         ListenError,

@@ -17,7 +17,6 @@ pub(super) fn run(home: &Home, args: ServeArgs, printer: Printer) -> anyhow::Res
     // Each worker gets the text that was checked here, whatever happens to the file later.
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
     let mut config = Config::parse(&text, &path)?;
-    config.settings.port = args.port.unwrap_or(config.settings.port);
-    config.settings.domain = args.domain.unwrap_or(config.settings.domain);
+    config.listen_at(args.port, args.domain.as_deref())?;
     parent::serve(home, config, &text, printer).map(ExitCode::from)
 }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::net::TcpListener;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 
 use anyhow::Context;
@@ -11,6 +11,7 @@ use insula_spec::{Config, InstanceName};
 
 use crate::home::Home;
 use crate::lifeline::{Boot, Given, Role};
+use crate::parent::above;
 
 /// Everything that came over the lifeline, in its real types.
 #[derive(Debug)]
@@ -45,6 +46,10 @@ impl Gear {
         config.settings.domain = boot.domain;
         let agent = agent.context("no agent was given")?;
         let lock = lock.context("no lock was given")?;
+        let listeners =
+            http.iter().map(AsFd::as_fd).chain(tcp.iter().map(|(_, l): &(_, TcpListener)| l.as_fd()));
+        let lock = above(lock.as_fd(), listeners.chain(control.as_ref().map(|c: &UnixListener| c.as_fd())))
+            .context("cannot move the lock")?;
         Ok(Self { home: Home::locate(Some(boot.home))?, config, agent, lock, control, http, tcp })
     }
 }
