@@ -1,8 +1,10 @@
 # Everything a newcomer types. `make` alone prints the list.
 # `make demo` and `make test` set up what they need on a fresh machine; nothing else has to be run first.
 
+SHELL := /bin/bash
 DEMO_ARGS ?=
 TEST_ARGS ?=
+BENCH_ARGS ?=
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,8 +22,12 @@ test: setup ## Unit tests, then the end-to-end claims, as root and again as an o
 lint: setup ## Formatting, clippy with warnings as errors, dependencies, shell scripts
 	@scripts/lint
 
+bench: setup ## Measure beside nginx and bare processes, in turns (BENCH_ARGS=quick for a short run)
+	cargo build --locked --release -p insula -p insula-bench
+	target/release/insula-bench target/release/insula $(BENCH_ARGS)
+
 clean: ## Remove everything that was built
 	cargo clean
 	$(MAKE) -C examples/hello clean
 
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test lint bench clean

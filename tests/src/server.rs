@@ -267,7 +267,9 @@ impl Server {
     /// The parent's child that is a worker, whether it answers already or not.
     #[must_use]
     pub fn newborn_worker(&self) -> Option<Process> {
-        self.parent().children().into_iter().find(|p| p.command.contains("worker"))
+        // A parent whose first worker dies before it is ready ends by itself.
+        let parent = Process::find(i32::try_from(self.parent.as_ref()?.id()).ok()?)?;
+        parent.children().into_iter().find(|p| p.command.contains("worker"))
     }
 
     /// Kills the parent with SIGKILL and waits for its end and that of its worker.

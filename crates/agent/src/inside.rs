@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use insula_frames::{Ended, FromAgent, LaunchPlan, Step, ToAgent, VERSION};
@@ -60,9 +60,13 @@ pub(crate) struct Agent {
     visitors: Vec<Connection>,
     committed: bool,
     over: bool,
+    /// A host waits to hear that the workload has stopped.
+    pausing: bool,
     log: Log,
     outputs: Vec<OutputPipe>,
     scratch: Vec<PathBuf>,
+    /// Inside a view, the directory in which the workload makes its socket.
+    meeting_place: Option<PathBuf>,
     life: Life,
 }
 
@@ -76,9 +80,11 @@ impl Agent {
             visitors: Vec::new(),
             committed: false,
             over: false,
+            pausing: false,
             log: Log::new(),
             outputs: Vec::new(),
             scratch: Vec::new(),
+            meeting_place: None,
             life: Life::Blank(launchpad),
         })
     }
@@ -186,10 +192,16 @@ impl Agent {
                 if version == VERSION && epoch >= self.epoch {
                     self.epoch = epoch;
                     self.log.start_from(logs_from);
-                    if let Life::Running(Running { listening: Some((v6, unix)), .. }) = self.life {
-                        visitor.send(&FromAgent::Listening { v6, unix, passed: false });
+                    match self.life {
+                        Life::Running(Running { listening: Some((v6, unix)), .. }) => {
+                            visitor.send(&FromAgent::Listening { v6, unix, passed: false });
+                        }
+                        Life::Exited(ended, _) => visitor.send(&FromAgent::Exited { ended, next_line }),
+                        _ => {}
                     }
                     self.host = Some(visitor);
+                    // More than the greeting may have come already.
+                    return self.hear();
                 } else {
                     // The answer says why; whether it arrives does not matter.
                     drop(visitor.flush());
@@ -238,8 +250,15 @@ impl Agent {
                 }
             }
             ToAgent::KillAll => reaper::kill_all(self.material.own_pids)?,
-            ToAgent::Pause => signals::signal_all_others(libc::SIGSTOP)?,
-            ToAgent::Resume => signals::signal_all_others(libc::SIGCONT)?,
+            ToAgent::Pause => {
+                signals::signal_all_others(libc::SIGSTOP)?;
+                self.pausing = true;
+                self.look_if_paused()?;
+            }
+            ToAgent::Resume => {
+                signals::signal_all_others(libc::SIGCONT)?;
+                self.tell(&FromAgent::Done);
+            }
             ToAgent::Sockets { count, v6 } => {
                 let sockets = probe::unconnected(count, v6);
                 let count = u8::try_from(sockets.len()).unwrap_or(0);
@@ -249,6 +268,15 @@ impl Agent {
             }
             ToAgent::LogAck { next } => self.log.ack(next),
             ToAgent::Bye => self.over = true,
+        }
+        Ok(())
+    }
+
+    /// Tells that the workload has stopped, once it has: a signal is on its way for a moment.
+    fn look_if_paused(&mut self) -> io::Result<()> {
+        if self.pausing && self.life.main().map_or(Ok(true), reaper::is_stopped)? {
+            self.pausing = false;
+            self.tell(&FromAgent::Done);
         }
         Ok(())
     }
@@ -280,13 +308,23 @@ impl Agent {
             Some(view) => {
                 let workload = plan.ids.map(|ids| ids.workload);
                 self.scratch = view::build(view, fds, workload).map_err(|f| (Step::View, f.error, f.on))?;
-                credentials::keep_only(KEPT).map_err(|e| (Step::Ids, e, "capabilities".to_owned()))?;
+                self.meeting_place = Path::new(&plan.probe.socket).parent().map(Path::to_owned);
             }
             None => view::empty(&self.scratch).map_err(|e| (Step::View, e, "empty scratch".to_owned()))?,
         }
+        if plan.view.is_some() || plan.ids.is_some() {
+            credentials::keep_only(KEPT).map_err(|e| (Step::Ids, e, "capabilities".to_owned()))?;
+        }
         rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
             .map_err(|e| (Step::Walls, e.into(), "non-dumpable".to_owned()))?;
-        pad.launch(plan).map_err(|e| (Step::Exec, e, "launchpad".to_owned()))?;
+        if let Err(e) = pad.launch(plan) {
+            // It may have told why it is not there any more.
+            let (step, e) = match pad.outcome() {
+                Outcome::Failed(step, errno) => (step, io::Error::from_raw_os_error(errno)),
+                Outcome::Executed | Outcome::Undecided => (Step::Exec, e),
+            };
+            return Err((step, e, "launchpad".to_owned()));
+        }
         self.life = Life::Starting(pad, Prober::new(plan.probe.clone()));
         Ok(())
     }
@@ -314,6 +352,10 @@ impl Agent {
         let Life::Running(running) = &mut self.life else { return };
         let Some(prober) = running.prober.as_mut().filter(|p| p.due() <= Instant::now()) else { return };
         let Some(found) = prober.look() else { return };
+        if found.unix && self.meeting_place.is_some() {
+            // A host whose id is not that of the workload could not connect. No one else gets to the place.
+            drop(prober.let_everyone_connect());
+        }
         running.prober = None;
         running.listening = Some((found.v6, found.unix));
         let frame = FromAgent::Listening { v6: found.v6, unix: found.unix, passed: true };
@@ -324,6 +366,7 @@ impl Agent {
 
     fn reap(&mut self) -> io::Result<()> {
         while self.signals.next()?.is_some() {}
+        self.look_if_paused()?;
         loop {
             match reaper::reap()? {
                 Reaped::One(pid, ended) => {
@@ -331,6 +374,7 @@ impl Agent {
                     self.settle_start();
                     if self.life.main() == Some(pid) {
                         self.life = Life::Ending(ended);
+                        self.look_if_paused()?;
                     }
                 }
                 Reaped::None => break,
@@ -356,7 +400,8 @@ impl Agent {
 
     fn exited(&mut self, ended: Ended) {
         self.speak();
-        self.life = Life::Exited(ended, Launchpad::prepare(&self.material.app_groups).ok());
+        self.life =
+            Life::Exited(ended, Launchpad::prepare(&self.material.app_groups, &self.material.filters).ok());
         self.tell(&FromAgent::Exited { ended, next_line: self.log.next() });
     }
 
@@ -372,6 +417,10 @@ impl Agent {
     /// Leaves nothing behind. In a pid namespace the kernel sees to it; elsewhere it takes as many rounds as
     /// processes hide behind others.
     fn end_everything(&self) -> io::Result<()> {
+        if matches!(self.life, Life::Exited(..)) {
+            // A host without rights over the ids in here cannot remove what they made.
+            view::empty(self.meeting_place.as_slice())?;
+        }
         if self.material.own_pids {
             return Ok(());
         }

@@ -1,6 +1,8 @@
-//! A child that waits, already in the workload's control groups, for the word what to execute.
+//! A child that waits, already in the workload's control groups and under its system call filters, for the
+//! word what to execute.
 //!
-//! Joining control groups costs milliseconds; done ahead, a launch costs little more than the execution.
+//! Joining control groups and installing a filter cost milliseconds; done ahead, a launch costs little more
+//! than the execution. What is left to do here, the filters allow: it is what any program may do with itself.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -36,8 +38,8 @@ pub(crate) enum Outcome {
 }
 
 impl Launchpad {
-    /// Forks the child and lets it join these control groups.
-    pub(crate) fn prepare(groups: &[OwnedFd]) -> io::Result<Self> {
+    /// Forks the child and lets it join these control groups and install these filters.
+    pub(crate) fn prepare(groups: &[OwnedFd], filters: &[Vec<u8>]) -> io::Result<Self> {
         let (control, theirs) = UnixStream::pair()?;
         let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
         let ((stdout, stdout_w), (stderr, stderr_w)) = (pipe()?, pipe()?);
@@ -48,8 +50,9 @@ impl Launchpad {
             Fork::Parent(pid) => Ok(Self { pid, control, stdout, stderr }),
             Fork::Child => {
                 drop(control);
-                let done = stand_by(theirs, groups, [stdout_w.as_raw_fd(), stderr_w.as_raw_fd()]);
-                fork::leave(i32::from(done.is_err()))
+                let outputs = [stdout_w.as_raw_fd(), stderr_w.as_raw_fd()];
+                let done = get_ready(groups, filters).and_then(|()| stand_by(&theirs, outputs));
+                fork::leave(i32::from(done.or_else(|failure| report(&theirs, failure)).is_err()))
             }
         }
     }
@@ -89,17 +92,38 @@ impl AsFd for Launchpad {
     }
 }
 
-/// The child's life: join, wait, execute. Returns only if that fails or the agent went away.
-fn stand_by(mut control: UnixStream, groups: &[OwnedFd], outputs: [RawFd; 2]) -> io::Result<()> {
-    join(groups)?;
-    let Some(plan) = read_plan(&mut control)? else { return Ok(()) };
-    let (step, e) = execute(&plan, outputs);
+/// A step of the child's that failed.
+type Failure = (Step, io::Error);
+
+fn at(step: Step) -> impl FnOnce(io::Error) -> Failure {
+    move |e| (step, e)
+}
+
+/// What can be done before it is known what to execute.
+fn get_ready(groups: &[OwnedFd], filters: &[Vec<u8>]) -> Result<(), Failure> {
+    join(groups).map_err(at(Step::Limits))?;
+    if !filters.is_empty() {
+        rustix::thread::set_no_new_privs(true).map_err(|e| (Step::Filter, e.into()))?;
+    }
+    filters.iter().try_for_each(|filter| seccomp::install(filter)).map_err(at(Step::Filter))
+}
+
+/// Waits for the plan and executes it. Returns only if that fails or the agent went away.
+fn stand_by(control: &UnixStream, outputs: [RawFd; 2]) -> Result<(), Failure> {
+    match read_plan(control).map_err(at(Step::Exec))? {
+        Some(plan) => Err(execute(&plan, outputs)),
+        None => Ok(()),
+    }
+}
+
+/// Tells the agent what failed.
+fn report(mut control: &UnixStream, (step, e): Failure) -> io::Result<()> {
     let mut report = [step.code(); REPORT];
     report[1..].copy_from_slice(&e.raw_os_error().unwrap_or(0).to_le_bytes());
     control.write_all(&report)
 }
 
-fn read_plan(control: &mut UnixStream) -> io::Result<Option<LaunchPlan>> {
+fn read_plan(mut control: &UnixStream) -> io::Result<Option<LaunchPlan>> {
     let mut head = [0; 4];
     if let Err(e) = control.read_exact(&mut head) {
         return if e.kind() == io::ErrorKind::UnexpectedEof { Ok(None) } else { Err(e) };
@@ -114,7 +138,7 @@ fn read_plan(control: &mut UnixStream) -> io::Result<Option<LaunchPlan>> {
 }
 
 /// Becomes the workload. Returns only the step that failed.
-fn execute(plan: &LaunchPlan, outputs: [RawFd; 2]) -> (Step, io::Error) {
+fn execute(plan: &LaunchPlan, outputs: [RawFd; 2]) -> Failure {
     match prepare(plan, outputs) {
         Err(failure) => failure,
         Ok(()) => (Step::Exec, fork::exec(&plan.argv, &plan.env, path_of(&plan.env))),
@@ -125,8 +149,7 @@ fn path_of(env: &[String]) -> &str {
     env.iter().find_map(|v| v.strip_prefix("PATH=")).unwrap_or("/usr/bin:/bin")
 }
 
-fn prepare(plan: &LaunchPlan, outputs: [RawFd; 2]) -> Result<(), (Step, io::Error)> {
-    let at = |step| move |e: io::Error| (step, e);
+fn prepare(plan: &LaunchPlan, outputs: [RawFd; 2]) -> Result<(), Failure> {
     let null = File::open("/dev/null").map_err(at(Step::View))?;
     for (from, to) in [null.as_raw_fd(), outputs[0], outputs[1]].into_iter().zip(0..) {
         fork::place_fd(from, to).map_err(at(Step::View))?;
@@ -136,14 +159,11 @@ fn prepare(plan: &LaunchPlan, outputs: [RawFd; 2]) -> Result<(), (Step, io::Erro
         rustix::process::setrlimit(Resource::Nofile, limit).map_err(|e| (Step::Limits, e.into()))?;
     }
     rustix::process::setsid().map_err(|e| (Step::Ids, e.into()))?;
+    credentials::empty_bounding_set().map_err(at(Step::Ids))?;
     if let Some(ids) = plan.ids {
         credentials::become_id(ids.workload).map_err(at(Step::Ids))?;
     }
     rustix::process::chdir(plan.cwd.as_str()).map_err(|e| (Step::Cwd, e.into()))?;
     credentials::renounce().map_err(at(Step::Ids))?;
-    signals::unblock_all().map_err(at(Step::Exec))?;
-    for filter in &plan.filters {
-        seccomp::install(filter).map_err(at(Step::Filter))?;
-    }
-    Ok(())
+    signals::unblock_all().map_err(at(Step::Exec))
 }

@@ -1,10 +1,13 @@
 //! Does the workload accept connections yet? Asked from inside, with a back-off from 100 us to 20 ms.
 
-use std::os::fd::OwnedFd;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
 use std::time::{Duration, Instant};
 
 use insula_frames::Probe;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, ipproto, socket_with, sockopt,
@@ -46,11 +49,25 @@ impl Prober {
         found
     }
 
+    /// Only what is a socket by itself: a link may lead to one that this process can reach and the workload
+    /// cannot.
     fn try_unix(&self) -> Option<Accepted> {
+        std::fs::symlink_metadata(&self.probe.socket).ok().filter(|m| m.file_type().is_socket())?;
         let address = SocketAddrUnix::new(self.probe.socket.as_str()).ok()?;
         let connection = new_socket(AddressFamily::UNIX)?;
         connect(&connection, &address).ok()?;
         Some(Accepted { v6: false, unix: true, connection })
+    }
+
+    /// Opens the socket at the path to every user, if there is one there itself.
+    pub(crate) fn let_everyone_connect(&self) -> io::Result<()> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let socket = rustix::fs::open(self.probe.socket.as_str(), flags, Mode::empty())?;
+        if FileType::from_raw_mode(rustix::fs::fstat(&socket)?.st_mode) == FileType::Socket {
+            // What the descriptor refers to, whatever the path leads to by now.
+            rustix::fs::chmod(format!("/proc/self/fd/{}", socket.as_raw_fd()), Mode::from_raw_mode(0o777))?;
+        }
+        Ok(())
     }
 
     fn try_tcp(&self, v6: bool) -> Option<Accepted> {

@@ -5,7 +5,7 @@ use std::io;
 use insula_frames::Ended;
 use insula_linux::signals;
 use rustix::io::Errno;
-use rustix::process::{Pid, WaitOptions, wait};
+use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, wait, waitid};
 
 /// What one look at the children found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,16 @@ pub(crate) fn reap() -> io::Result<Reaped> {
             Err(Errno::INTR) => {}
             Err(e) => return Err(e.into()),
         }
+    }
+}
+
+/// Whether a child is stopped by a signal. Takes nothing: the next look finds the same.
+pub(crate) fn is_stopped(child: Pid) -> io::Result<bool> {
+    let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    match waitid(WaitId::Pid(child), options) {
+        Ok(status) => Ok(status.is_some_and(|s| s.stopped())),
+        Err(Errno::CHILD | Errno::INTR) => Ok(false),
+        Err(e) => Err(e.into()),
     }
 }
 

@@ -17,6 +17,8 @@ pub(crate) struct Material {
     pub(crate) key: String,
     pub(crate) listener: OwnedFd,
     pub(crate) app_groups: Vec<OwnedFd>,
+    /// System call filters of the workload.
+    pub(crate) filters: Vec<Vec<u8>>,
     pub(crate) own_pids: bool,
 }
 
@@ -100,7 +102,8 @@ fn shell(material: Material, walls: Walls) -> Result<(Material, Launchpad), Fail
     if walls.has(Walls::MOUNT) {
         insula_linux::mount::make_private().map_err(failed("private mounts"))?;
     }
-    let launchpad = Launchpad::prepare(&material.app_groups).map_err(failed("launchpad"))?;
+    let launchpad =
+        Launchpad::prepare(&material.app_groups, &material.filters).map_err(failed("launchpad"))?;
     Ok((material, launchpad))
 }
 
@@ -112,7 +115,8 @@ fn sort_out(setup: &Setup, fds: Vec<OwnedFd>) -> io::Result<(Material, Vec<Owned
     let listener = fds.next().ok_or(io::ErrorKind::InvalidData)?;
     rustix::io::ioctl_fionbio(&listener, true)?;
     let own_pids = setup.walls.has(Walls::PID);
-    Ok((Material { key: setup.key.clone(), listener, app_groups, own_pids }, agent_groups))
+    let (key, filters) = (setup.key.clone(), setup.filters.clone());
+    Ok((Material { key, listener, app_groups, filters, own_pids }, agent_groups))
 }
 
 /// Puts the calling process into control groups whose `cgroup.procs` files these are.

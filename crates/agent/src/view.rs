@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use insula_frames::{ViewOp, ViewPlan};
 use insula_linux::mount::{self, Attributes, Reach};
+use rustix::fs::FileType;
 
 /// Any directory that every host has; the new root is put together on top of it.
 const STAGE: &str = "/tmp";
@@ -125,16 +126,9 @@ fn staged(target: &str) -> PathBuf {
 fn apply(op: &ViewOp, source: Option<OwnedFd>, workload: Option<u32>) -> io::Result<()> {
     let at = staged(target_of(op));
     match (op, source) {
-        (ViewOp::Attach { dir, .. }, Some(tree)) => {
-            if *dir {
-                directory(&at)?
-            } else {
-                placeholder(&at)?
-            }
-            mount::attach(tree.as_fd(), &at)
-        }
-        (ViewOp::Bind { source, .. }, Some(tree)) => {
-            if fs::metadata(source).is_ok_and(|m| m.is_dir()) {
+        (ViewOp::Attach { .. } | ViewOp::Bind { .. }, Some(tree)) => {
+            // The path it came from may be out of sight by now, so the mount itself is asked.
+            if FileType::from_raw_mode(rustix::fs::fstat(&tree)?.st_mode) == FileType::Directory {
                 directory(&at)?
             } else {
                 placeholder(&at)?

@@ -21,6 +21,21 @@ pub struct Health {
     pub config: String,
     /// Instances by state.
     pub instances: Counts,
+    /// What the daemon holds ready and uses.
+    #[serde(flatten)]
+    pub footprint: Footprint,
+}
+
+/// What the daemon holds ready, and the memory that it and that take. Memory is the proportional set size
+/// (a page shared by n processes counts as 1/n for each), in bytes; `None` where this user may not read it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Footprint {
+    /// Blank shells waiting to be used for the next start.
+    pub shells: usize,
+    /// Memory of those shells.
+    pub shells_memory_bytes: Option<u64>,
+    /// Memory of the daemon itself: parent and worker.
+    pub daemon_memory_bytes: Option<u64>,
 }
 
 /// How many instances are in which state.

@@ -17,7 +17,7 @@ mod time;
 mod why;
 
 pub use client::{Client, ClientError};
-pub use health::{Counts, Health};
+pub use health::{Counts, Footprint, Health};
 pub use instance::{
     ActionRequest, Condition, Detail, HostIds, Instances, Observed, Processes, Status, Summary, Usage, Wanted,
 };

@@ -142,6 +142,8 @@ pub enum FromAgent {
         /// How many.
         count: u8,
     },
+    /// `Pause` or `Resume` was carried out.
+    Done,
     /// Captured lines, perhaps after a gap.
     Log {
         /// First and first-not-lost sequence number of what was lost before them.
@@ -186,6 +188,7 @@ impl FromAgent {
                 w = Writer::new(7);
                 w.u8(*count);
             }
+            Self::Done => w = Writer::new(9),
             Self::Log { gap, lines } => {
                 w = Writer::new(8);
                 w.option(gap.as_ref(), |w, (from, to)| {
@@ -226,6 +229,7 @@ impl FromAgent {
                 count: Some(r.u8()?).filter(|n| usize::from(*n) <= MAX_FDS).ok_or(Malformed::Value)?,
             },
             8 => Self::Log { gap: r.option(|r| Ok((r.u64()?, r.u64()?)))?, lines: r.list(Line::read)? },
+            9 => Self::Done,
             other => return Err(Malformed::Kind(other)),
         };
         r.end()?;

@@ -1,9 +1,12 @@
 //! A launch as an agent carries it out: decided by the host, executed without thought.
 
+use std::fmt;
+
 use crate::wire::{Malformed, Reader, Writer};
 
-/// What to run, what it sees, under which limits of its own.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What to run, what it sees, under which limits of its own. `Debug` shows the names of the environment and
+/// not its values, which may be secret.
+#[derive(Clone, PartialEq, Eq)]
 pub struct LaunchPlan {
     /// Program and arguments.
     pub argv: Vec<String>,
@@ -18,12 +21,27 @@ pub struct LaunchPlan {
     pub view: Option<ViewPlan>,
     /// `RLIMIT_NOFILE`, soft and hard.
     pub open_files: Option<u32>,
-    /// System call filters to install, in order, as arrays of `struct sock_filter`.
-    pub filters: Vec<Vec<u8>>,
     /// Where it will listen.
     pub probe: Probe,
     /// Whether a spill file travels beside the frame (first launch of a shell).
     pub spill: bool,
+}
+
+impl fmt::Debug for LaunchPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { argv, env, cwd, ids, view, open_files, probe, spill } = self;
+        let names: Vec<_> = env.iter().map(|pair| pair.split('=').next().unwrap_or_default()).collect();
+        f.debug_struct("LaunchPlan")
+            .field("argv", argv)
+            .field("env", &names)
+            .field("cwd", cwd)
+            .field("ids", ids)
+            .field("view", view)
+            .field("open_files", open_files)
+            .field("probe", probe)
+            .field("spill", spill)
+            .finish()
+    }
 }
 
 /// User and group ids inside the walls.
@@ -136,9 +154,6 @@ impl LaunchPlan {
         w.option(self.open_files.as_ref(), |w, n| {
             w.u32(*n);
         });
-        w.list(&self.filters, |w, f| {
-            w.bytes(f);
-        });
         w.u16(self.probe.port).text(&self.probe.socket).bool(self.spill);
     }
 
@@ -150,7 +165,6 @@ impl LaunchPlan {
             ids: r.option(|r| Ok(Ids { agent_root: r.bool()?, workload: r.u32()? }))?,
             view: r.option(|r| Ok(ViewPlan { hostname: r.text()?, ops: r.list(ViewOp::read)? }))?,
             open_files: r.option(Reader::u32)?,
-            filters: r.list(|r| r.bytes().map(<[u8]>::to_vec))?,
             probe: Probe { port: r.u16()?, socket: r.text()? },
             spill: r.bool()?,
         })

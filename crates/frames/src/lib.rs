@@ -15,6 +15,8 @@
 //!   │ ◄─────────────────────────────────────────────── Listening+fd │
 //!   │ ◄────────────────────────────────────────── Log ─── LogAck ──►│
 //!   │ ◄────────────────────────────────────────────────────  Exited │
+//!   │ Pause, Resume ───────────────────────────────────────────────►│  where no control group can freeze
+//!   │ ◄──────────────────────────────────────────────────────  Done │
 //!   │ Launch (again, same walls) or Bye ───────────────────────────►│
 //! ```
 //! After a restart of the host side a new connection starts with `Hello`, answered by `Welcome`.

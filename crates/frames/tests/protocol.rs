@@ -33,7 +33,6 @@ fn plan() -> LaunchPlan {
             ],
         }),
         open_files: Some(64),
-        filters: vec![vec![0; 8]],
         probe: Probe { port: 8080, socket: "/run/app.sock".into() },
         spill: true,
     }
@@ -48,6 +47,7 @@ fn to_agent() -> Vec<ToAgent> {
             map_self: Some(1000),
             agent_groups: 2,
             app_groups: 4,
+            filters: vec![vec![0; 8]],
         }),
         ToAgent::Launch(Box::new(plan())),
         ToAgent::Commit,
@@ -85,6 +85,7 @@ fn from_agent() -> Vec<FromAgent> {
         FromAgent::Exited { ended: Ended::Code(1), next_line: 8 },
         FromAgent::Sockets { count: 2 },
         FromAgent::Log { gap: Some((1, 4)), lines: vec![line] },
+        FromAgent::Done,
     ]
 }
 
@@ -195,4 +196,11 @@ proptest! {
             drop(FromAgent::decode(kind, fields));
         }
     }
+}
+
+#[test]
+fn a_launch_shows_the_names_of_its_environment_only() {
+    let launch = LaunchPlan { env: vec!["PASSWORD=hunter2=x".into(), "EMPTY=".into()], ..plan() };
+    let shown = format!("{launch:?} {:#?}", ToAgent::Launch(Box::new(launch.clone())));
+    assert!(shown.contains("PASSWORD") && shown.contains("EMPTY") && !shown.contains("hunter2"), "{shown}");
 }

@@ -78,6 +78,18 @@ impl Engine {
     pub fn new(config: EngineConfig) -> Result<Self, EngineError> {
         let layout = Layout::detect().map_err(EngineError::Cgroups)?;
         cgroup::prepare_host(&layout, &config.home_id).map_err(EngineError::Cgroups)?;
+        Self::on(layout, config)
+    }
+
+    /// Looks at the host and leaves it as it is: its levels can be probed, and nothing more.
+    ///
+    /// # Errors
+    /// As for [`Engine::new`].
+    pub fn look(config: EngineConfig) -> Result<Self, EngineError> {
+        Self::on(Layout::detect().map_err(EngineError::Cgroups)?, config)
+    }
+
+    fn on(layout: Layout, config: EngineConfig) -> Result<Self, EngineError> {
         let filters = seccomp::default_profile().map_err(EngineError::Filter)?;
         let ids = IdMode::detect();
         let socket_root = if ids == IdMode::Ranges {
@@ -114,6 +126,27 @@ impl Engine {
     /// Starts to keep blank shells ready. Call it after sweeping: a sweep does not know them.
     pub fn warm(&self) {
         self.pool.refill();
+    }
+
+    /// Takes down the blank shells, and what every set of walls shared if nothing is left in it, before this
+    /// process ends in order.
+    pub async fn close(&self) {
+        self.pool.close().await;
+        if let Err(error) = cgroup::leave_host(&self.shared.layout, &self.shared.home_id) {
+            tracing::warn!(%error, "a control group is left behind");
+        }
+        match std::fs::remove_dir(&self.shared.socket_root) {
+            Err(e) if !matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => {
+                tracing::warn!(dir = %self.shared.socket_root.display(), error = %e, "a directory is left behind");
+            }
+            _ => {}
+        }
+    }
+
+    /// Host pids of the agents of the blank shells that wait.
+    #[must_use]
+    pub fn shell_agents(&self) -> Vec<i32> {
+        self.pool.agents()
     }
 
     /// How many blank shells wait.

@@ -12,6 +12,8 @@
 mod contract;
 mod engine;
 mod fault;
+#[cfg(feature = "agent-image")]
+mod image;
 mod levels;
 mod limits;
 mod link;
@@ -28,6 +30,8 @@ pub use contract::{
 };
 pub use engine::{Engine, EngineConfig, EngineError};
 pub use fault::POINTS as FAULT_POINTS;
+#[cfg(feature = "agent-image")]
+pub use image::agent_image;
 pub use logs::{LogAcker, LogBatch, LogGap, LogLine, LogStream, Output};
 pub use registry::Registry;
 pub use stream::Stream;

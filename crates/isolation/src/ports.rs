@@ -9,8 +9,9 @@ use insula_spec::InstanceName;
 
 /// Below the ephemeral range of the kernel (32768 and up), so that no outgoing connection takes one.
 const RANGE: Range<u16> = 20_000..32_000;
+const LEN: u16 = RANGE.end - RANGE.start;
 
-/// Hands out ports, one per instance, the same again while it is held.
+/// Hands out ports: reserved for an instance when asked for, in use from its launch to its end.
 #[derive(Debug)]
 pub(crate) struct Ports {
     state: Mutex<State>,
@@ -18,38 +19,45 @@ pub(crate) struct Ports {
 
 #[derive(Debug)]
 struct State {
-    held: HashMap<InstanceName, u16>,
+    /// For whom each port is reserved; `None` once it is in use.
+    held: HashMap<u16, Option<InstanceName>>,
     next: u16,
 }
 
 impl Ports {
+    /// Begins anywhere in the range: another installation on this host hands out ports of it, too, and for a
+    /// moment neither sees that the other's is taken.
     pub(crate) fn new() -> Self {
-        Self { state: Mutex::new(State { held: HashMap::new(), next: RANGE.start }) }
+        let offset = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), ()) % u64::from(LEN);
+        let next = RANGE.start + u16::try_from(offset).unwrap_or(0);
+        Self { state: Mutex::new(State { held: HashMap::new(), next }) }
     }
 
-    /// A port that nothing listens on and no other instance holds. `None` when there is none.
+    /// A port that nothing listens on and nobody holds; the same again until it is claimed. `None` when
+    /// there is none.
     pub(crate) fn take(&self, instance: &InstanceName) -> Option<u16> {
         let mut state = self.lock();
-        if let Some(port) = state.held.get(instance) {
+        if let Some((port, _)) = state.held.iter().find(|(_, whose)| whose.as_ref() == Some(instance)) {
             return Some(*port);
         }
         let port = RANGE.clone().find_map(|_| {
             let port = state.next;
             state.next = if port + 1 < RANGE.end { port + 1 } else { RANGE.start };
-            (!state.held.values().any(|p| *p == port) && is_free(port)).then_some(port)
+            (!state.held.contains_key(&port) && is_free(port)).then_some(port)
         })?;
-        state.held.insert(instance.clone(), port);
+        state.held.insert(port, Some(instance.clone()));
         Some(port)
     }
 
-    /// Holds the port of a sandbox that was found again.
-    pub(crate) fn hold(&self, instance: &InstanceName, port: u16) {
-        self.lock().held.insert(instance.clone(), port);
+    /// A sandbox uses this port from now on. The next sandbox of its instance gets another one, for this one
+    /// may still be ending.
+    pub(crate) fn claim(&self, port: u16) {
+        self.lock().held.insert(port, None);
     }
 
-    /// Gives back whatever this instance holds.
-    pub(crate) fn release(&self, instance: &InstanceName) {
-        self.lock().held.remove(instance);
+    /// The sandbox that used this port is gone.
+    pub(crate) fn release(&self, port: u16) {
+        self.lock().held.remove(&port);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -76,25 +84,37 @@ mod tests {
     }
 
     #[test]
-    fn no_two_instances_share_a_port_over_ten_thousand_spawns() {
+    fn no_two_sandboxes_share_a_port_over_ten_thousand_spawns() {
         let ports = Ports::new();
         for round in 0..10 {
             let taken: std::collections::HashSet<u16> =
                 (0..1_000).map(|n| ports.take(&name(n)).expect("a port is free")).collect();
             assert_eq!(taken.len(), 1_000, "round {round}");
-            (0..1_000).for_each(|n| ports.release(&name(n)));
+            taken.iter().for_each(|port| ports.claim(*port));
+            taken.iter().for_each(|port| ports.release(*port));
         }
     }
 
     #[test]
-    fn a_port_in_use_is_passed_over_and_a_held_one_stays() {
+    fn a_port_in_use_is_passed_over_and_a_reserved_one_stays() {
         let ports = Ports::new();
         let first = ports.take(&name(1)).unwrap();
-        assert_eq!(ports.take(&name(1)), Some(first), "a held port changed");
-        ports.release(&name(1));
+        assert_eq!(ports.take(&name(1)), Some(first), "a reserved port changed");
+        ports.release(first);
         ports.lock().next = first;
         let squatter = TcpListener::bind((Ipv4Addr::LOCALHOST, first)).unwrap();
         assert_ne!(ports.take(&name(2)), Some(first), "a port in use was handed out");
         drop(squatter);
+    }
+
+    #[test]
+    fn while_a_sandbox_ends_the_next_of_its_instance_listens_elsewhere() {
+        let ports = Ports::new();
+        let first = ports.take(&name(1)).unwrap();
+        ports.claim(first);
+        let second = ports.take(&name(1)).unwrap();
+        assert_ne!(first, second);
+        ports.release(first);
+        assert_eq!(ports.take(&name(1)), Some(second), "the end of the first took the second's port");
     }
 }

@@ -23,19 +23,29 @@ pub fn become_id(id: u32) -> io::Result<()> {
 /// # Errors
 /// Those of prctl(2) and capset(2).
 pub fn renounce() -> io::Result<()> {
+    empty_bounding_set()?;
+    keep_only(CapabilitySet::empty())?;
+    Ok(set_no_new_privs(true)?)
+}
+
+/// Takes every capability out of reach of programs executed later. To be called before [`become_id`]: a
+/// change away from id 0 takes the right to do so away.
+///
+/// # Errors
+/// Those of prctl(2). Not having the right is none.
+pub fn empty_bounding_set() -> io::Result<()> {
     // The kernel may know more capabilities than this program: EINVAL ends the list.
     for bit in 0..64u32 {
         let Some(capability) = CapabilitySet::from_bits(1 << bit) else { continue };
         match remove_capability_from_bounding_set(capability) {
             Ok(()) | Err(rustix::io::Errno::INVAL) => {}
             // Without CAP_SETPCAP the bounding set cannot shrink, but then there is nothing to gain either:
-            // no_new_privs below closes the way through set-user-id programs.
+            // no_new_privs closes the way through set-user-id programs.
             Err(rustix::io::Errno::PERM) => break,
             Err(e) => return Err(e.into()),
         }
     }
-    keep_only(CapabilitySet::empty())?;
-    Ok(set_no_new_privs(true)?)
+    Ok(())
 }
 
 /// Keeps these capabilities, effective and permitted; nothing is inherited by programs executed later.

@@ -26,6 +26,8 @@ pub enum ControlError {
     Failed {
         /// What happened.
         why: String,
+        /// What to do about it, where whoever failed knows.
+        hint: Option<String>,
     },
     /// Somebody stopped it before it was up.
     #[error("the instance was stopped before it was up")]
@@ -64,7 +66,9 @@ impl ControlError {
             Self::UnknownInstance(name) => {
                 format!("run `insula spawn {name}`, or declare it under `[instances]`")
             }
-            Self::Failed { .. } => "run `insula why NAME:ID` and `insula logs NAME:ID`".to_owned(),
+            Self::Failed { hint, .. } => hint
+                .clone()
+                .unwrap_or_else(|| "run `insula why NAME:ID` and `insula logs NAME:ID`".to_owned()),
             Self::Stopped => "run `insula spawn NAME:ID` again".to_owned(),
             Self::Busy(_) => "try again in a moment".to_owned(),
             Self::Store { source, .. } => source.hint(),

@@ -44,12 +44,19 @@ pub(crate) struct Gate {
     last: AtomicU64,
     opened: Instant,
     quiet: Notify,
+    closed: Notify,
 }
 
 impl Gate {
     /// An open gate; idleness counts from `now`.
     pub(crate) fn open(now: Instant) -> Self {
-        Self { word: AtomicU64::new(OPEN), last: AtomicU64::new(0), opened: now, quiet: Notify::new() }
+        Self {
+            word: AtomicU64::new(OPEN),
+            last: AtomicU64::new(0),
+            opened: now,
+            quiet: Notify::new(),
+            closed: Notify::new(),
+        }
     }
 
     /// Goes in, if the gate is open. Every success must be matched by one [`Self::leave`].
@@ -96,6 +103,7 @@ impl Gate {
                 .compare_exchange(seen, seen & !(OPEN | WATCHED), Ordering::AcqRel, Ordering::Acquire)
                 .is_ok()
             {
+                self.closed.notify_waiters();
                 return IdleCheck::Closed;
             }
         }
@@ -104,6 +112,7 @@ impl Gate {
     /// Closes the gate whoever is inside. True if nobody is.
     pub(crate) fn close(&self) -> bool {
         let before = self.word.fetch_and(!OPEN, Ordering::AcqRel);
+        self.closed.notify_waiters();
         before & INSIDE == 0 || !self.watch()
     }
 
@@ -127,6 +136,15 @@ impl Gate {
     pub(crate) async fn quiet(&self) {
         self.quiet.notified().await;
         self.word.fetch_and(!WATCHED, Ordering::AcqRel);
+    }
+
+    /// Resolves when the gate is closed; it never opens again. Cancel-safe, for any number of callers.
+    pub(crate) async fn closed(&self) {
+        // Made before the look, so that a close in between is not missed.
+        let closed = self.closed.notified();
+        if self.is_open() {
+            closed.await;
+        }
     }
 
     /// Asks to be told when the last lease is gone. False if nobody is inside any more.
@@ -195,6 +213,26 @@ mod tests {
         assert!(!told(&gate).await, "one is still inside");
         gate.leave();
         assert!(told(&gate).await);
+    }
+
+    #[tokio::test]
+    async fn everybody_learns_of_the_close_and_nobody_of_a_leave() {
+        for by_idleness in [false, true] {
+            let (gate, now) = gate();
+            let told = async |gate: &Gate| tokio::time::timeout(Duration::ZERO, gate.closed()).await.is_ok();
+            assert!(gate.enter());
+            let waiting = || async { tokio::join!(gate.closed(), gate.closed()) };
+            let mut early = std::pin::pin!(waiting());
+            assert!(tokio::time::timeout(Duration::ZERO, early.as_mut()).await.is_err());
+            gate.leave();
+            assert!(!told(&gate).await, "it is open");
+            match by_idleness {
+                true => assert_eq!(gate.close_if_idle(now + IDLE * 3600, IDLE), IdleCheck::Closed),
+                false => assert!(gate.close()),
+            }
+            assert!(told(&gate).await);
+            early.await;
+        }
     }
 
     #[test]

@@ -6,6 +6,8 @@
 //!                       ▼                            ▼
 //!                 one less inside              connection closed
 //! ```
+//! A workload that ended a moment ago refuses the connection while its gate is still open.
+//! [`Lease::ended`] tells when the keeper knows; the next lease then waits for the next run.
 
 use std::io;
 use std::pin::Pin;
@@ -21,8 +23,10 @@ use tokio::time::Instant;
 
 use crate::gate::Gate;
 
-/// Most idle connections kept for one run of an instance.
-const POOL_MAX: usize = 16;
+/// Most idle connections kept for one run of an instance: as many as may be in use at once without a fresh
+/// connection for each request when they come back together. One that is idle costs a descriptor here and
+/// one in the workload; with fewer than there are busy clients, most requests would pay for a connect.
+const POOL_MAX: usize = 64;
 
 /// One run of an instance, from its gate opening to its gate closing.
 #[derive(Debug)]
@@ -114,6 +118,15 @@ impl Lease {
         }
     }
 
+    /// Gives the lease up at once. The future resolves when this run of the instance takes no more requests:
+    /// it ended, sleeps or is being stopped. A workload that lives and refuses connections may stay that way
+    /// for ever, so the wait needs a deadline.
+    pub fn ended(self) -> impl Future<Output = ()> + Send + use<> {
+        let run = Arc::clone(&self.run);
+        drop(self);
+        async move { run.gate.closed().await }
+    }
+
     /// Whether this connection, kept by the caller since an earlier lease, belongs to the same run of the
     /// same instance and is still clean. One that is not is closed even if it is kept.
     #[must_use]
@@ -134,6 +147,13 @@ impl Lease {
     #[must_use]
     pub fn again(&self) -> Option<Self> {
         self.run.lease(false)
+    }
+
+    /// Ends the run of a detached lease as a keeper would: no lease of it is given any more. Not for the
+    /// leases of [`Services`](crate::Services): their keepers would not know.
+    pub fn end_detached(&self) {
+        self.run.gate.close();
+        self.run.drop_idle();
     }
 }
 

@@ -11,6 +11,7 @@
 mod boot;
 mod control;
 mod directory;
+mod failure;
 mod gate;
 mod health;
 mod keeper;
@@ -22,6 +23,9 @@ mod status;
 
 pub use boot::StartError;
 pub use control::{ControlError, Inspect, Overview};
+pub use failure::Failure;
+/// How a workload ended; part of [`Failure`].
+pub use insula_isolation::Exit;
 pub use lease::{Lease, LeaseError, Upstream};
 pub use services::Services;
 pub use status::{Observed, Status};

@@ -47,7 +47,8 @@ impl Services {
         Ok(services)
     }
 
-    /// Waits until the instance takes requests, waking it if it sleeps, at most until `deadline`. Keep the
+    /// Waits until the instance takes requests, waking it if it sleeps, at most until `deadline` and never
+    /// longer than the `request_timeout` of its service: the wake is part of the time to answer. Keep the
     /// lease until the last byte: idleness counts from its drop.
     ///
     /// # Errors
@@ -57,11 +58,17 @@ impl Services {
             Door::In(lease) => return Ok(lease),
             Door::Wait(answer) => answer,
         };
-        match timeout_at(deadline, answer).await {
+        match timeout_at(self.patience(name, deadline), answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(LeaseError::ShuttingDown),
             Err(_) => Err(LeaseError::TimedOut { retry_after: RETRY }),
         }
+    }
+
+    /// Until when a request may wait.
+    fn patience(&self, name: &InstanceName, deadline: Instant) -> Instant {
+        let spec = self.shared.specs.get(&name.service);
+        spec.map_or(deadline, |spec| deadline.min(Instant::now() + spec.request_timeout))
     }
 
     /// Of a running instance one look-up and one atomic operation; of any other one a message.

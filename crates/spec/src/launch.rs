@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{InstanceName, Limits};
+use crate::{InstanceName, Limits, Secret};
 
 /// Which network a sandbox sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -15,6 +15,17 @@ pub enum Network {
     Isolated,
     /// The network of the host.
     Host,
+}
+
+impl Network {
+    /// What that means for connections to the outside, and how to change it: the end of a line for people.
+    #[must_use]
+    pub const fn outbound(self) -> &'static str {
+        match self {
+            Self::Isolated => "no outbound connections (`network = \"host\"` gives it the host's)",
+            Self::Host => "the network of the host, outbound connections included",
+        }
+    }
 }
 
 /// A host path made visible inside.
@@ -65,7 +76,7 @@ pub struct Launch {
     /// Program and arguments; the program is looked up in the `PATH` of the view.
     pub argv: Vec<String>,
     /// The whole environment.
-    pub env: Vec<(String, String)>,
+    pub env: Vec<(String, Secret)>,
     /// Working directory, visible read-only under its own path.
     pub workdir: PathBuf,
     /// The tenant's own directory, visible read-write under its own path; made when missing.

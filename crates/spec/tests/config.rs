@@ -174,7 +174,7 @@ fn a_launch_has_its_placeholders_filled_in() {
 #[test]
 fn the_environment_is_complete_and_the_users_own_wins() {
     let launch = one(EVERYTHING, "cache").launch(&id("alice"), &placement(), None);
-    let env: Vec<_> = launch.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let env: Vec<_> = launch.env.iter().map(|(name, value)| format!("{name}={}", value.expose())).collect();
     let expected = [
         "HOME=/var/lib/apps/cache/alice",
         "INSULA_INSTANCE=cache:alice",

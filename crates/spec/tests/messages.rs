@@ -68,14 +68,14 @@ note = ["alice"]
     error: `service.notes.env.PORT`: Insula sets this variable itself
       --> /app/insula.toml:11:9
        |
-    11 | env = { PORT = "80", URL = "http://{prot}" }
+    11 | env * * PORT * ***** *** * *************** *
        |         ^^^^
        = help: remove it; to pass the value under another name, use `{port}` in that variable
 
     error: `service.notes.env.URL`: `{prot}` is not a placeholder
       --> /app/insula.toml:11:28
        |
-    11 | env = { PORT = "80", URL = "http://{prot}" }
+    11 | env * * **** * ***** *** * *************** *
        |                            ^^^^^^^^^^^^^^^
        = help: did you mean `{port}`?
 

@@ -55,6 +55,8 @@ kinds! {
     Woken = "woken",
     /// The workload accepts connections.
     Ready = "ready",
+    /// A start failed before the workload could end by itself.
+    StartFailed = "start_failed",
     /// The workload ended.
     Exited = "exited",
     /// The workload was started again after it ended.

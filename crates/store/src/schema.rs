@@ -10,7 +10,8 @@ use rusqlite::Connection;
 pub(crate) const VERSION: usize = STEPS.len();
 
 /// Each step, in order.
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
     CREATE TABLE meta (
         key   TEXT PRIMARY KEY,
         value INTEGER NOT NULL
@@ -72,7 +73,11 @@ const STEPS: &[&str] = &["
         bytes    INTEGER NOT NULL,
         rows     INTEGER NOT NULL
     ) STRICT;
-"];
+",
+    "
+    -- Events of the kind `start_failed`.
+",
+];
 
 /// The version of a file.
 pub(crate) fn version(conn: &Connection) -> rusqlite::Result<usize> {

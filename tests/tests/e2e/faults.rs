@@ -1,8 +1,9 @@
 //! The worker is killed at named points of spawn and adoption, and at random moments. Nothing is orphaned.
 
+use std::io::{BufRead, BufReader, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use insula_tests::{Process, Server, wait_until};
+use insula_tests::{Process, Request, Server, wait_until};
 
 use crate::common::{app, number, services};
 
@@ -66,9 +67,14 @@ fn a_worker_killed_at_any_named_point_leaves_no_orphan() {
     }
 }
 
-/// One process runs the app of this tenant, and nobody else does.
+/// One process runs the app of this tenant, and nobody else does. An open stream keeps it awake meanwhile.
 fn one_of_each(server: &Server, instance: &str) {
-    server.get(instance, "/health").expect(200);
+    let mut stream = BufReader::new(server.connect());
+    let request = Request::get(&server.host(instance), "/stream?n=1000&ms=20");
+    stream.get_mut().write_all(&request.bytes()).unwrap();
+    let mut first = String::new();
+    stream.read_line(&mut first).unwrap();
+    assert!(first.starts_with("HTTP/1.1 200"), "{first}");
     let app = server.app(instance);
     let (service, id) = instance.split_once(':').unwrap();
     let data = format!("/data/{service}/{id}");

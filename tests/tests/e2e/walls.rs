@@ -1,12 +1,5 @@
 //! Probes at the walls of level `namespace`. Each has its negative control: the same probe where that wall is
 //! absent must get through, or it would prove nothing.
-//!
-//! ```text
-//! victim:a   level namespace     what the probes are after
-//! spy:a      level namespace     the probes, behind the wall
-//! bare:a     level process, network host     the same probes, with most walls off
-//! outside    the probe script run by the test itself     no wall at all
-//! ```
 
 use std::fs;
 use std::io::{Read, Write};
@@ -14,104 +7,12 @@ use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
-use std::process::{Child, Command};
 
 use insula_tests::{Server, is_root, skip, system_program};
 use serde_json::Value;
 
-use crate::common::{escaped, services};
-
-const SECRET: &str = "a-word-of-the-victim";
-const OPEN: &str = "isolation = \"process\"\nnetwork = \"host\"";
-
-struct Scene {
-    server: Server,
-}
-
-impl Scene {
-    fn set() -> Self {
-        let victim = format!("serve {SECRET}");
-        let config = services(&[
-            ("victim", &victim, "", &["a"]),
-            ("spy", "serve", "", &["a"]),
-            ("bare", "serve", OPEN, &["a"]),
-            ("barevictim", &victim, OPEN, &["a"]),
-        ]);
-        let config =
-            config.replacen("[service.victim.env]", "[service.victim.env]\nSECRET = \"of-the-victim\"", 1);
-        let server = Server::start(&config);
-        for name in ["victim:a", "spy:a", "bare:a", "barevictim:a"] {
-            server.get(name, "/health").expect(200);
-        }
-        Self { server }
-    }
-
-    fn through_app(&self, app: &str, probe: &str, target: &str) -> Value {
-        let path = format!("/probe?name={probe}&target={}", escaped(target));
-        self.server.get(app, &path).expect(200).json()
-    }
-
-    /// The probe behind the wall. It must not get through.
-    #[track_caller]
-    fn wall_holds(&self, probe: &str, target: &str) {
-        let answer = self.through_app("spy:a", probe, target);
-        assert_eq!(answer["through"], false, "probe `{probe}` on `{target}` got through: {answer}");
-    }
-
-    /// The same with most walls off. It must get through.
-    #[track_caller]
-    fn control_bare(&self, probe: &str, target: &str) {
-        let answer = self.through_app("bare:a", probe, target);
-        assert_eq!(
-            answer["through"], true,
-            "the control of `{probe}` on `{target}` does not get through: {answer}"
-        );
-    }
-
-    /// The same without any wall. It must get through.
-    #[track_caller]
-    fn control_outside(&self, probe: &str, target: &str) {
-        let answer = self.outside(&[], probe, target);
-        assert_eq!(
-            answer["through"], true,
-            "the control of `{probe}` on `{target}` does not get through: {answer}"
-        );
-    }
-
-    /// Runs a probe outside, perhaps under another user.
-    fn outside(&self, under: &[&str], probe: &str, target: &str) -> Value {
-        let script = self.server.place().apps().join("probes.py");
-        let python = system_program("python3").unwrap();
-        let mut words = under.to_vec();
-        words.extend([python.to_str().unwrap(), script.to_str().unwrap(), probe, target]);
-        let output = Command::new(words[0]).args(&words[1..]).output().unwrap();
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"))
-    }
-
-    fn port(&self, instance: &str) -> String {
-        self.server.inspect(instance)["placement"]["port"].to_string()
-    }
-}
-
-/// A process of the test itself, as a target.
-struct Sleeper(Child);
-
-impl Sleeper {
-    fn start() -> Self {
-        Self(Command::new("sleep").arg("1000").spawn().unwrap())
-    }
-
-    fn pid(&self) -> String {
-        self.0.id().to_string()
-    }
-}
-
-impl Drop for Sleeper {
-    fn drop(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
+use crate::common::services;
+use crate::scene::{SECRET, Scene, Sleeper};
 
 #[test]
 fn a_neighbours_port_on_loopback_is_out_of_reach() {
@@ -246,7 +147,7 @@ fn shared_memory_of_the_host_is_out_of_reach() {
 #[test]
 fn calls_that_open_the_kernel_are_refused() {
     let scene = Scene::set();
-    for probe in ["unshare", "mount", "keyctl", "io_uring"] {
+    for probe in ["unshare", "mount", "keyctl", "io_uring", "setns", "read_child"] {
         scene.wall_holds(probe, "");
         let outside = scene.outside(&[], probe, "");
         if outside["errno"] == "ENOSYS" {
@@ -254,6 +155,19 @@ fn calls_that_open_the_kernel_are_refused() {
         } else {
             assert_eq!(outside["through"], true, "the control of `{probe}`: {outside}");
         }
+    }
+}
+
+#[test]
+fn programs_and_counters_in_the_kernel_are_refused() {
+    let scene = Scene::set();
+    for probe in ["bpf", "perf"] {
+        scene.wall_holds(probe, "");
+        let outside = scene.outside(&[], probe, "");
+        if outside["through"] == false && !is_root() {
+            skip!("this host lets no ordinary user do `{probe}` even without a wall");
+        }
+        assert_eq!(outside["through"], true, "the control of `{probe}`: {outside}");
     }
 }
 

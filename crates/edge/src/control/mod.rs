@@ -22,7 +22,7 @@ mod why;
 pub use action::Action;
 pub use error::ControlError;
 pub use listen::{Limits, serve};
-pub use live::{Live, Place};
+pub use live::{Gauge, Live, Place};
 pub use operations::{LogPage, Operations};
 pub use url::{apex_url, instance_url};
 

@@ -1,16 +1,17 @@
 //! One request of a connection: understood, leased, proxied, answered, told.
 //!
 //! ```text
-//! head ──plan──► route ──lease──► connection ──proxy──► answer ──► next request
-//!   │              │        │          │          │
-//!   └──────────────┴────────┴──────────┴──────────┴── failure ──► respond
+//! head ──plan──► route ──reach──► lease, connection ──proxy──► answer ──► next request
+//!   │              │       ▲ │             │            │ │
+//!   │              │       └─┼─ nothing of an answer ───┘ │
+//!   └──────────────┴─────────┴─────────────┴──────────────┴── failure ──► respond
 //! ```
 //! The lease is a local of the exchange: it ends after the last byte of the answer, whatever happens.
 
 use std::mem;
 use std::time::Duration;
 
-use insula_services::{Lease, Upstream};
+use insula_services::Upstream;
 use insula_spec::InstanceName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
@@ -22,7 +23,8 @@ use crate::public::head::Version;
 use crate::public::observe::{Exchange as Record, Protocol, RequestId};
 use crate::public::plan::{self, Asked, LastHost, Origin, Plan, Reply};
 use crate::public::proxy::{Client, Ended, Exchange, attended};
-use crate::public::respond::{BadAnswer, Failure, Reader};
+use crate::public::reach::{BACKSTOP, Found, Reach, Waits};
+use crate::public::respond::{Failure, Reader};
 use crate::public::route::{NotFound, Route};
 use crate::public::tenants::Tenants;
 use crate::public::tunnel::Carried;
@@ -32,8 +34,7 @@ use crate::public::tunnel::Carried;
 struct Running {
     id: RequestId,
     started: Instant,
-    waited: Duration,
-    woke: bool,
+    waits: Waits,
     uploaded: u64,
 }
 
@@ -51,8 +52,7 @@ where
             Err(refusal) => return self.refuse(id, &refusal.into()).await,
         };
         self.input.consume(end);
-        let mut running =
-            Running { id, started: Instant::now(), waited: Duration::ZERO, woke: false, uploaded: 0 };
+        let mut running = Running { id, started: Instant::now(), waits: Waits::default(), uploaded: 0 };
         match self.proxied(&mut plan, &mut running).await {
             Ok(ended) => self.ended(&plan, &running, ended),
             Err(failure) => self.failed(&plan, &running, &failure).await,
@@ -61,35 +61,28 @@ where
 
     async fn proxied(&mut self, plan: &mut Plan, running: &mut Running) -> Result<Ended, Failure> {
         let Self { shared, stream, input, deadline, last, held, drain, .. } = self;
-        let name = instance(last)?;
+        let (name, settings) = (instance(last)?, &shared.settings);
         let mut client = Client { stream, input, deadline };
-        let until = running.started + shared.settings.wake_timeout;
-        let lease = leased(&shared.tenants, name, (&mut client, until), running).await?;
-        let timeout = lease.request_timeout();
-        client.deadline.set(running.started + timeout);
-        let idle = held.take().filter(|upstream| lease.fits(upstream)).or_else(|| lease.reuse());
-        let reused = idle.is_some();
-        let upstream = match idle {
-            Some(upstream) => upstream,
-            None => connect(&lease, &mut client).await?,
-        };
+        let mut reach = Reach::new(&shared.tenants, settings, name, &mut running.waits, running.started);
+        let mut found = reached(&mut client, &mut reach, running.started, held).await?;
+        let timeout = found.lease.request_timeout();
         let upload = Pipe::remembering(mem::take(&mut plan.head), plan::upload(plan.framing));
-        let mut exchange = Exchange::new(client, upstream, upload, timeout);
-        let mut reply = exchange.answer(&asked(plan, running.id, drain)).await;
-        if let Err(Failure::BadAnswer(BadAnswer::Closed)) = &reply
-            && reused
-            && plan.repeatable
-            && !exchange.heard()
-        {
-            // The workload closed the idle connection while the request was on its way to it.
-            let upstream = connect(&lease, exchange.client()).await?;
-            exchange.restart(upstream);
-            reply = exchange.answer(&asked(plan, running.id, drain)).await;
-        }
+        let mut exchange = Exchange::new(client, found.upstream, upload, timeout);
+        let asked = asked(plan, running.id, drain);
+        let reply = loop {
+            match exchange.answer(&asked).await {
+                Err(failure) if plan.repeatable && exchange.is_unanswered(&failure) => {
+                    let again = reach.again(found.lease, found.reused, failure);
+                    found = attended(exchange.client(), again).await??;
+                    exchange.restart(found.upstream);
+                }
+                reply => break reply,
+            }
+        };
         running.uploaded = exchange.uploaded();
         match reply? {
             Reply::Final(answer) => exchange.deliver(answer).await,
-            Reply::Switch(head) => Ok(exchange.switch(head).await),
+            Reply::Switch(head) => Ok(exchange.switch(head, settings.tunnel_linger).await),
         }
     }
 
@@ -159,9 +152,9 @@ where
             status: end.0,
             bytes_in: carried.up,
             bytes_out: carried.down,
-            waited: running.waited,
+            waited: running.waits.waited,
             total: running.started.elapsed(),
-            woke: running.woke,
+            woke: running.waits.woke,
             error: end.1,
         });
     }
@@ -186,34 +179,23 @@ fn asked<'a>(plan: &Plan, id: RequestId, drain: &'a tokio_util::sync::Cancellati
     }
 }
 
-/// Waits for the lease as long as the client does; writes down how long that took.
-async fn leased<T: Tenants, C: AsyncRead + Unpin>(
-    tenants: &T,
-    name: &InstanceName,
-    (client, until): (&mut Client<'_, C>, Instant),
-    running: &mut Running,
-) -> Result<Lease, Failure> {
-    // The room that leases keeps its deadline itself and knows better what to say; this is the backstop.
-    client.deadline.set(until + Duration::from_secs(1));
-    let mut slept = false;
-    let mut lease = std::pin::pin!(tenants.lease(name, until));
-    let noting = std::future::poll_fn(|cx| {
-        let polled = lease.as_mut().poll(cx);
-        slept |= polled.is_pending();
-        polled
-    });
-    let leased = attended(client, noting).await;
-    if slept {
-        running.waited = running.started.elapsed();
-    }
-    let lease = leased??;
-    running.woke = lease.woke();
-    Ok(lease)
-}
-
-async fn connect<C: AsyncRead + Unpin>(
-    lease: &Lease,
+/// Waits for the lease and a connection as long as the client does. A wake counts as part of the time that
+/// the answer may take.
+async fn reached<C: AsyncRead + Unpin, T: Tenants>(
     client: &mut Client<'_, C>,
-) -> Result<Upstream, Failure> {
-    attended(client, lease.connect()).await?.map_err(Failure::Unreachable)
+    reach: &mut Reach<'_, T>,
+    started: Instant,
+    held: &mut Option<Upstream>,
+) -> Result<Found, Failure> {
+    client.deadline.set(reach.until() + BACKSTOP);
+    let lease = attended(client, reach.lease()).await??;
+    reach.give_up_at(started + lease.request_timeout());
+    client.deadline.set(reach.until() + BACKSTOP);
+    let idle = held.take().filter(|upstream| lease.fits(upstream)).or_else(|| lease.reuse());
+    let found = match idle {
+        Some(upstream) => Found { lease, upstream, reused: true },
+        None => attended(client, reach.connect(lease)).await??,
+    };
+    client.deadline.set(reach.until());
+    Ok(found)
 }

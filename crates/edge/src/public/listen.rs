@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use insula_spec::InstanceName;
+use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -20,7 +21,8 @@ use tokio_util::task::TaskTracker;
 use crate::public::buffer::Pool;
 use crate::public::conn::{Connection, Shared};
 use crate::public::observe::{Observer, RequestIds};
-use crate::public::settings::Settings;
+use crate::public::patient::Patient;
+use crate::public::settings::{Keepalive, Settings};
 use crate::public::tcp;
 use crate::public::tenants::Tenants;
 
@@ -67,7 +69,8 @@ impl<T: Tenants> Proxy<T> {
 
     /// Serves HTTP on a listener until `drain` is cancelled and the last connection has ended.
     ///
-    /// What had connected before the cancellation is still served, and told that the connection closes. Tunnels and streams end when their own sides end them.
+    /// What had connected before the cancellation is still served, and told that the connection closes.
+    /// Tunnels and streams end when their own sides end them.
     ///
     /// # Errors
     /// When the listener cannot be registered with the runtime.
@@ -79,6 +82,7 @@ impl<T: Tenants> Proxy<T> {
         let shared = Arc::clone(&self.shared);
         let token = drain.clone();
         self.accept(listener, drain, move |stream: TcpStream, peer| {
+            let stream = Patient::new(stream, shared.settings.write_timeout);
             Connection::new(Arc::clone(&shared), stream, peer.ip(), token.clone()).run()
         })
         .await
@@ -115,7 +119,12 @@ impl<T: Tenants> Proxy<T> {
     {
         let listener = register(listener)?;
         let tracker = TaskTracker::new();
+        let keepalive = self.shared.settings.keepalive;
         let spawn = |Accepted { permit, stream, peer }| {
+            if let Err(error) = tune(&stream, keepalive) {
+                // The peer is gone already; serving the connection will find out.
+                tracing::debug!(%error, "cannot set the options of a connection");
+            }
             let served = serve(stream, peer);
             tracker.spawn(async move {
                 served.await;
@@ -140,7 +149,7 @@ impl<T: Tenants> Proxy<T> {
         let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
         loop {
             match listener.accept().await {
-                Ok((stream, peer)) => return Some(Accepted::new(permit, stream, peer)),
+                Ok((stream, peer)) => return Some(Accepted { permit, stream, peer }),
                 Err(error) => pause_after(&error).await,
             }
         }
@@ -154,7 +163,7 @@ impl<T: Tenants> Proxy<T> {
             let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
             let accepted = listener.as_ref().ok()?.accept().and_then(|(stream, peer)| {
                 stream.set_nonblocking(true)?;
-                Ok(Accepted::new(permit, TcpStream::from_std(stream)?, peer))
+                Ok(Accepted { permit, stream: TcpStream::from_std(stream)?, peer })
             });
             match accepted {
                 Ok(accepted) => Some(accepted),
@@ -179,14 +188,13 @@ struct Accepted {
     peer: SocketAddr,
 }
 
-impl Accepted {
-    fn new(permit: OwnedSemaphorePermit, stream: TcpStream, peer: SocketAddr) -> Self {
-        if let Err(error) = stream.set_nodelay(true) {
-            // The peer is gone already; serving the connection will find out.
-            tracing::debug!(%error, "cannot set TCP_NODELAY");
-        }
-        Self { permit, stream, peer }
-    }
+/// Small writes go at once, and a peer that vanished is noticed.
+fn tune(stream: &TcpStream, keepalive: Keepalive) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    sockopt::set_tcp_keepidle(stream, keepalive.idle)?;
+    sockopt::set_tcp_keepintvl(stream, keepalive.interval)?;
+    sockopt::set_tcp_keepcnt(stream, keepalive.probes)?;
+    Ok(sockopt::set_socket_keepalive(stream, true)?)
 }
 
 /// A connection that broke before it was accepted is none of our business. When descriptors or memory are
@@ -208,4 +216,22 @@ fn register(listener: std::net::TcpListener) -> Result<TcpListener, ListenError>
         .set_nonblocking(true)
         .and_then(|()| TcpListener::from_std(listener))
         .map_err(|source| ListenError { address, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_is_probed_as_the_settings_say() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        assert!(!sockopt::socket_keepalive(&stream).unwrap());
+        let (idle, interval) = (Duration::from_secs(7), Duration::from_secs(3));
+        tune(&stream, Keepalive { idle, interval, probes: 4 }).unwrap();
+        assert!(sockopt::socket_keepalive(&stream).unwrap() && stream.nodelay().unwrap());
+        let set = (sockopt::tcp_keepidle(&stream).unwrap(), sockopt::tcp_keepintvl(&stream).unwrap());
+        assert_eq!((set, sockopt::tcp_keepcnt(&stream).unwrap()), ((idle, interval), 4));
+    }
 }

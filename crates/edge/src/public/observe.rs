@@ -81,7 +81,7 @@ pub struct Exchange<'a> {
     pub bytes_in: u64,
     /// Bytes of the body to the client.
     pub bytes_out: u64,
-    /// Time spent waiting for the lease.
+    /// Time spent waiting for the instance to wake, or to be started again.
     pub waited: Duration,
     /// Time from the complete head to the last byte.
     pub total: Duration,

@@ -103,9 +103,9 @@ impl<'a, C: AsyncRead + AsyncWrite + Unpin> Exchange<'a, C> {
         self.scanned = 0;
     }
 
-    /// Whether the workload has sent anything.
-    pub(crate) fn heard(&self) -> bool {
-        self.heard
+    /// Whether the connection to the workload ended before any byte of an answer.
+    pub(crate) fn is_unanswered(&self, failure: &Failure) -> bool {
+        !self.heard && matches!(failure, Failure::BadAnswer(BadAnswer::Closed))
     }
 
     /// Sends the request and waits for the answer's head, passing interim responses on. Nothing of an
@@ -229,10 +229,10 @@ impl<'a, C: AsyncRead + AsyncWrite + Unpin> Exchange<'a, C> {
     }
 
     /// Becomes a tunnel, after the client was told `head`.
-    pub(crate) async fn switch(mut self, head: Vec<u8>) -> Ended {
+    pub(crate) async fn switch(mut self, head: Vec<u8>, linger: Duration) -> Ended {
         let client = tunnel::End { stream: self.client.stream, input: self.client.input };
         let workload = tunnel::End { stream: &mut self.upstream, input: &mut self.output };
-        let carried = tunnel::carry(client, workload, head).await;
+        let carried = tunnel::carry(client, workload, head, linger).await;
         Ended { status: 101, carried, next: false, linger: false, upstream: None, error: None }
     }
 }

@@ -18,6 +18,16 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// Longest wait for an instance to wake.
     pub wake_timeout: Duration,
+    /// Time that a client may take none of what is written to it. HTTP and its tunnels only: a client of a
+    /// raw TCP port may have its reasons.
+    pub write_timeout: Duration,
+    /// How a client is noticed that is gone without a word.
+    pub keepalive: Keepalive,
+    /// Longest wait for the end of a run whose workload refuses connections, or ends a new one without an
+    /// answer; after it the workload is taken to be alive, and the request fails.
+    pub refusal_timeout: Duration,
+    /// How long a tunnel whose client has closed its half goes on without a byte from the workload.
+    pub tunnel_linger: Duration,
     /// While draining: time that an idle connection is still listened to, so that a request already on its
     /// way is answered.
     pub drain_grace: Duration,
@@ -34,8 +44,31 @@ impl Settings {
             header_timeout: Duration::from_secs(15),
             idle_timeout: Duration::from_secs(75),
             wake_timeout: Duration::from_secs(60),
+            refusal_timeout: Duration::from_secs(2),
+            tunnel_linger: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(60),
+            keepalive: Keepalive::default(),
             drain_grace: Duration::from_secs(1),
         }
+    }
+}
+
+/// TCP keepalive (`tcp(7)`): a connection on which nothing comes is probed, and ends when no probe is
+/// answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Time of silence before the first probe; whole seconds, at least one.
+    pub idle: Duration,
+    /// Time between probes; whole seconds, at least one.
+    pub interval: Duration,
+    /// Probes without an answer after which the connection is over.
+    pub probes: u32,
+}
+
+impl Default for Keepalive {
+    /// Gone for two minutes is gone: 60 s of silence, then 6 probes, 10 s apart.
+    fn default() -> Self {
+        Self { idle: Duration::from_secs(60), interval: Duration::from_secs(10), probes: 6 }
     }
 }
 

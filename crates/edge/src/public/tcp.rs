@@ -2,19 +2,20 @@
 //!
 //! ```text
 //! accept ──► lease (wakes) ──► connect ──► bytes both ways ──► both halves closed ──► lease ends
+//!              ▲                  │
+//!              └── run has ended ─┘ refused
 //! ```
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use insula_services::Lease;
 use insula_spec::InstanceName;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::public::buffer::Buffer;
 use crate::public::conn::Shared;
 use crate::public::observe::{Exchange, Protocol};
+use crate::public::reach::{BACKSTOP, Found, Reach, Waits};
 use crate::public::respond::Failure;
 use crate::public::tenants::Tenants;
 use crate::public::tunnel::{self, Carried, End};
@@ -26,12 +27,10 @@ pub(crate) async fn forward<T: Tenants>(
     instance: Arc<InstanceName>,
 ) {
     let (id, started) = (shared.ids.next(), Instant::now());
-    let mut input = Buffer::new(&shared.pool);
-    let leased = lease(&shared, &instance, started).await;
-    let waited = started.elapsed();
-    let woke = leased.as_ref().is_ok_and(Lease::woke);
-    let carried = match leased {
-        Ok(lease) => carry(&lease, &mut stream, &mut input).await,
+    let mut waits = Waits::default();
+    let reach = Reach::new(&shared.tenants, &shared.settings, &instance, &mut waits, started);
+    let carried = match reached(reach).await {
+        Ok(found) => Ok(carry(found, &mut stream, &shared).await),
         Err(failure) => Err(failure),
     };
     let error = carried.as_ref().err().map(|failure| failure.answer().code);
@@ -48,32 +47,27 @@ pub(crate) async fn forward<T: Tenants>(
         status: 0,
         bytes_in: carried.up,
         bytes_out: carried.down,
-        waited,
+        waited: waits.waited,
         total: started.elapsed(),
-        woke,
+        woke: waits.woke,
         error,
     });
 }
 
-/// Waits for the lease. A client that only closes its half has asked its question and still wants the
-/// answer, so its bytes stay in the kernel meanwhile and nothing is concluded from their end.
-async fn lease<T: Tenants>(
-    shared: &Shared<T>,
-    instance: &InstanceName,
-    started: Instant,
-) -> Result<Lease, Failure> {
-    let until = started + shared.settings.wake_timeout;
-    // The room that leases keeps its deadline itself and knows better what to say; this is the backstop.
-    let leased = timeout_at(until + Duration::from_secs(1), shared.tenants.lease(instance, until)).await;
-    Ok(leased.map_err(|_| Failure::TimedOut)??)
+/// Waits for the lease and a connection. A client that only closes its half has asked its question and still
+/// wants the answer, so its bytes stay in the kernel meanwhile and nothing is concluded from their end.
+async fn reached<T: Tenants>(mut reach: Reach<'_, T>) -> Result<Found, Failure> {
+    let leased = timeout_at(reach.until() + BACKSTOP, reach.lease()).await;
+    let lease = leased.map_err(|_| Failure::TimedOut)??;
+    reach.give_up_at(Instant::now() + lease.request_timeout());
+    let found = timeout_at(reach.until() + BACKSTOP, reach.connect(lease)).await;
+    found.map_err(|_| Failure::TimedOut)?
 }
 
-async fn carry(lease: &Lease, stream: &mut TcpStream, input: &mut Buffer) -> Result<Carried, Failure> {
-    let mut upstream = timeout(lease.request_timeout(), lease.connect())
-        .await
-        .map_err(|_| Failure::TimedOut)?
-        .map_err(Failure::Unreachable)?;
-    let mut output = input.sibling();
-    let client = End { stream, input };
-    Ok(tunnel::carry(client, End { stream: &mut upstream, input: &mut output }, Vec::new()).await)
+async fn carry<T>(found: Found, stream: &mut TcpStream, shared: &Shared<T>) -> Carried {
+    let Found { lease: _lease, mut upstream, .. } = found;
+    let (mut input, mut output) = (Buffer::new(&shared.pool), Buffer::new(&shared.pool));
+    let client = End { stream, input: &mut input };
+    let workload = End { stream: &mut upstream, input: &mut output };
+    tunnel::carry(client, workload, Vec::new(), shared.settings.tunnel_linger).await
 }

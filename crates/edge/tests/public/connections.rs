@@ -100,7 +100,8 @@ async fn a_new_connection_without_an_answer_is_not_tried_twice() {
         wire.head().await;
     })
     .await;
-    let front = Front::before(&app).await;
+    let settings = Settings { refusal_timeout: Duration::from_millis(50), ..Settings::new("localhost") };
+    let front = Front::with(&app, settings, Duration::from_secs(50)).await;
     assert_eq!(status(&front.ask(get("/")).await.0), 502);
     assert_eq!(app.connections(), 1);
 }

@@ -63,15 +63,13 @@ async fn a_head_request_gets_no_body() {
 
 #[tokio::test]
 async fn a_workload_that_refuses_connections_is_a_502_without_its_address() {
-    let gone = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.local_addr().unwrap()
-    };
-    let front = Front::with(&App::at(gone), Settings::new("localhost"), Duration::from_secs(50)).await;
+    let gone = App::gone();
+    let settings = Settings { refusal_timeout: Duration::from_millis(50), ..Settings::new("localhost") };
+    let front = Front::with(&gone, settings, Duration::from_secs(50)).await;
     let (head, body) = front.ask(get("/")).await;
-    assert_eq!(status(&head), 502);
+    assert_eq!((status(&head), front.runs.refusals()), (502, 1));
     assert!(body.contains("\"code\":\"unreachable\""), "{body}");
-    for secret in [gone.port().to_string().as_str(), "127.0.0.1", "refused", "os error"] {
+    for secret in [gone.port().as_str(), "127.0.0.1", "refused", "os error"] {
         assert!(!body.contains(secret) && !head.contains(secret), "`{secret}` is in {head}{body}");
     }
 }

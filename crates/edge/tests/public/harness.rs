@@ -13,7 +13,7 @@ use insula_services::{Lease, LeaseError};
 use insula_spec::InstanceName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -156,6 +156,7 @@ pub(crate) fn request(method: &str, path: &str, fields: &str, body: &str) -> Str
 pub(crate) struct App {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
+    accepting: Option<JoinHandle<()>>,
 }
 
 impl App {
@@ -169,13 +170,13 @@ impl App {
         let address = listener.local_addr().unwrap();
         let connections = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&connections);
-        tokio::spawn(async move {
+        let accepting = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let before = counter.fetch_add(1, Ordering::SeqCst);
                 tokio::spawn(script(before, Wire::new(stream)));
             }
         });
-        Self { address, connections }
+        Self { address, connections, accepting: Some(accepting) }
     }
 
     /// Reads each request whole and answers 200 with its path and body; tells of every head.
@@ -200,7 +201,25 @@ impl App {
 
     /// Something at a known address, perhaps nothing.
     pub(crate) fn at(address: SocketAddr) -> Self {
-        Self { address, connections: Arc::default() }
+        Self { address, connections: Arc::default(), accepting: None }
+    }
+
+    /// One that nobody is at any more.
+    pub(crate) fn gone() -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::at(listener.local_addr().unwrap())
+    }
+
+    pub(crate) fn port(&self) -> String {
+        self.address.port().to_string()
+    }
+
+    /// Refuses connections from now on.
+    pub(crate) async fn close(&mut self) {
+        if let Some(accepting) = self.accepting.take() {
+            accepting.abort();
+            assert!(accepting.await.unwrap_err().is_cancelled());
+        }
     }
 
     pub(crate) fn connections(&self) -> usize {
@@ -209,32 +228,76 @@ impl App {
 }
 
 #[derive(Debug)]
-struct Dial(SocketAddr);
+struct Dial(SocketAddr, Arc<watch::Sender<usize>>);
 
 impl Connect for Dial {
     fn connect(&self) -> BoxFuture<'_, io::Result<Stream>> {
-        Box::pin(async { TcpStream::connect(self.0).await.map(Stream::Tcp) })
+        Box::pin(async {
+            let connected = TcpStream::connect(self.0).await.map(Stream::Tcp);
+            self.1.send_modify(|refused| *refused += usize::from(connected.is_err()));
+            connected
+        })
     }
+}
+
+/// The runs of `notes:alice`, one after the other.
+#[derive(Debug, Clone)]
+pub(crate) struct Runs {
+    current: Arc<watch::Sender<Lease>>,
+    refused: Arc<watch::Sender<usize>>,
+    request_timeout: Duration,
+}
+
+impl Runs {
+    fn new(address: SocketAddr, request_timeout: Duration) -> Self {
+        let refused = Arc::default();
+        let lease = lease(address, &refused, request_timeout);
+        Self { current: Arc::new(watch::Sender::new(lease)), refused, request_timeout }
+    }
+
+    /// The run is over: whoever wants a lease waits for the next one.
+    pub(crate) fn end(&self) {
+        self.current.borrow().end_detached();
+    }
+
+    /// The next run begins.
+    pub(crate) fn begin(&self, app: &App) {
+        self.current.send_replace(lease(app.address, &self.refused, self.request_timeout));
+    }
+
+    /// Waits until so many connections were refused.
+    pub(crate) async fn refused(&self, n: usize) {
+        within(self.refused.subscribe().wait_for(|refused| *refused >= n)).await.unwrap();
+    }
+
+    /// How many connections were refused.
+    pub(crate) fn refusals(&self) -> usize {
+        *self.refused.borrow()
+    }
+
+    async fn lease(&self) -> Lease {
+        let mut current = self.current.subscribe();
+        let open = within(current.wait_for(|run| run.again().is_some())).await.unwrap();
+        open.again().unwrap()
+    }
+}
+
+fn lease(address: SocketAddr, refused: &Arc<watch::Sender<usize>>, request_timeout: Duration) -> Lease {
+    let name = "notes:alice".parse().unwrap();
+    Lease::detached(name, Arc::new(Dial(address, Arc::clone(refused))), request_timeout)
 }
 
 /// `notes:alice` runs; every other instance fails as its id says.
 #[derive(Debug)]
 pub(crate) struct Town {
-    alice: Lease,
-}
-
-impl Town {
-    fn new(address: SocketAddr, request_timeout: Duration) -> Self {
-        let name = "notes:alice".parse().unwrap();
-        Self { alice: Lease::detached(name, Arc::new(Dial(address)), request_timeout) }
-    }
+    alice: Runs,
 }
 
 impl Tenants for Town {
     async fn lease(&self, name: &InstanceName, _: Instant) -> Result<Lease, LeaseError> {
         let retry_after = Duration::from_secs(7);
         Err(match name.id.as_str() {
-            "alice" => return Ok(self.alice.again().unwrap()),
+            "alice" => return Ok(self.alice.lease().await),
             "full" => LeaseError::QueueFull { retry_after },
             "broken" => LeaseError::Failed { why: "exec of /secret/app failed".to_owned(), retry_after },
             "slow" => LeaseError::TimedOut { retry_after },
@@ -280,6 +343,7 @@ pub(crate) struct Front {
     pub(crate) address: SocketAddr,
     pub(crate) drain: CancellationToken,
     pub(crate) served: JoinHandle<()>,
+    pub(crate) runs: Runs,
     pub(crate) told: mpsc::UnboundedReceiver<Told>,
 }
 
@@ -289,19 +353,26 @@ impl Front {
     }
 
     pub(crate) async fn with(app: &App, settings: Settings, request_timeout: Duration) -> Self {
-        let (proxy, told) = proxy(app, settings, request_timeout);
-        Self::start(told, |listener, drain| async move { proxy.serve(listener, drain).await.unwrap() })
+        let (proxy, told, runs) = proxy(app, settings, request_timeout);
+        Self::start(
+            (told, runs),
+            |listener, drain| async move { proxy.serve(listener, drain).await.unwrap() },
+        )
     }
 
     pub(crate) async fn tcp(app: &App, instance: &str) -> Self {
-        let (proxy, told) = proxy(app, Settings::new("localhost"), HUNG);
+        Self::tcp_with(app, instance, Settings::new("localhost")).await
+    }
+
+    pub(crate) async fn tcp_with(app: &App, instance: &str, settings: Settings) -> Self {
+        let (proxy, told, runs) = proxy(app, settings, HUNG);
         let instance = instance.parse().unwrap();
-        Self::start(told, |listener, drain| async move {
+        Self::start((told, runs), |listener, drain| async move {
             proxy.serve_tcp(listener, instance, drain).await.unwrap();
         })
     }
 
-    fn start<F, Fut>(told: mpsc::UnboundedReceiver<Told>, serve: F) -> Self
+    fn start<F, Fut>((told, runs): (mpsc::UnboundedReceiver<Told>, Runs), serve: F) -> Self
     where
         F: FnOnce(std::net::TcpListener, CancellationToken) -> Fut,
         Fut: Future<Output = ()> + Send + 'static,
@@ -309,7 +380,7 @@ impl Front {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let (address, drain) = (listener.local_addr().unwrap(), CancellationToken::new());
         let served = tokio::spawn(serve(listener, drain.clone()));
-        Self { address, drain, served, told }
+        Self { address, drain, served, runs, told }
     }
 
     pub(crate) async fn client(&self) -> Wire {
@@ -335,8 +406,9 @@ fn proxy(
     app: &App,
     settings: Settings,
     request_timeout: Duration,
-) -> (Proxy<Town>, mpsc::UnboundedReceiver<Told>) {
+) -> (Proxy<Town>, mpsc::UnboundedReceiver<Told>, Runs) {
     let (tell, told) = mpsc::unbounded_channel();
-    let town = Town::new(app.address, request_timeout);
-    (Proxy::new(town, settings, Arc::new(Diary(Mutex::new(tell)))), told)
+    let runs = Runs::new(app.address, request_timeout);
+    let town = Town { alice: runs.clone() };
+    (Proxy::new(town, settings, Arc::new(Diary(Mutex::new(tell)))), told, runs)
 }

@@ -5,6 +5,8 @@ mod connections;
 mod failures;
 mod framing;
 mod harness;
+mod runs;
 mod smuggling;
+mod stalled;
 mod streaming;
 mod tunnels;

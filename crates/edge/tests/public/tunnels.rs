@@ -1,8 +1,11 @@
 //! Switched protocols and raw TCP.
 
+use std::time::Duration;
+
+use insula_edge::public::Settings;
 use tokio::io::AsyncWriteExt;
 
-use crate::harness::{App, Front, get, header, request, status};
+use crate::harness::{App, Front, get, header, request, status, within};
 
 const UPGRADE: &str = "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\n";
 
@@ -92,7 +95,7 @@ async fn an_open_tunnel_outlives_a_drain() {
     assert_eq!(client.take(10).await, "still here");
     assert!(!front.served.is_finished());
     drop(client);
-    crate::harness::within(front.served).await.unwrap();
+    within(front.served).await.unwrap();
 }
 
 #[tokio::test]
@@ -112,7 +115,7 @@ async fn raw_tcp_reaches_its_instance() {
     let told = front.told.recv().await.unwrap();
     assert_eq!((told.instance.as_deref(), told.bytes), (Some("notes:alice"), (4, 18)));
     front.drain.cancel();
-    crate::harness::within(front.served).await.unwrap();
+    within(front.served).await.unwrap();
 }
 
 #[tokio::test]
@@ -123,4 +126,55 @@ async fn raw_tcp_to_a_broken_instance_is_closed() {
     assert_eq!(client.rest().await, "");
     assert_eq!(front.told.recv().await.unwrap().error, Some("failed"));
     assert_eq!(app.connections(), 0);
+}
+
+/// Switches protocols if asked to, and then neither says anything nor closes.
+async fn deaf() -> App {
+    App::new(|_, mut wire| async move {
+        if wire.take(4).await == "GET " {
+            wire.head().await.unwrap();
+            wire.send("HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n").await;
+        }
+        std::future::pending::<()>().await;
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_workload_that_never_closes_is_left_after_the_linger() {
+    let settings = Settings { tunnel_linger: Duration::from_millis(20), ..Settings::new("localhost") };
+    let app = deaf().await;
+    let mut front = Front::with(&app, settings.clone(), Duration::from_secs(50)).await;
+    for half in [true, false] {
+        let mut client = front.client().await;
+        client.send(request("GET", "/ws", UPGRADE, "")).await;
+        assert_eq!(status(&client.head().await.unwrap()), 101);
+        if half {
+            client.stream.shutdown().await.unwrap();
+            assert_eq!(client.rest().await, "");
+        }
+        drop(client);
+        assert_eq!(within(front.told.recv()).await.unwrap().status, 101);
+    }
+    let mut front = Front::tcp_with(&app, "notes:alice", settings).await;
+    let mut client = front.client().await;
+    client.send("PING").await;
+    drop(client);
+    assert_eq!(within(front.told.recv()).await.unwrap().bytes, (4, 0));
+}
+
+#[tokio::test]
+async fn a_silent_tunnel_whose_client_is_there_does_not_end() {
+    let settings = Settings { tunnel_linger: Duration::from_millis(5), ..Settings::new("localhost") };
+    let app = switching().await;
+    let mut front = Front::with(&app, settings, Duration::from_secs(50)).await;
+    let mut client = front.client().await;
+    client.send(request("GET", "/ws", UPGRADE, "")).await;
+    client.head().await.unwrap();
+    assert_eq!(client.take(5).await, "first");
+    // Longer than the linger, so that a tunnel that ends too early has ended by now.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    client.send("hello").await;
+    assert_eq!(client.take(5).await, "hello");
+    assert!(front.told.try_recv().is_err());
 }

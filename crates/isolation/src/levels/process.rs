@@ -36,7 +36,7 @@ impl Backend for Process {
     /// There is no network wall, so every network is the host's.
     fn place(&self, instance: &InstanceName, _network: Network) -> Result<Placement, LaunchError> {
         let port = self.shared.ports.take(instance).ok_or(LaunchError::NoPort)?;
-        Ok(Placement { port, socket: self.shared.host_socket(instance) })
+        Ok(Placement { port, socket: self.shared.host_socket(port) })
     }
 
     fn launch<'a>(&'a self, launch: &'a Launch) -> BoxFuture<'a, Result<Box<dyn Sandbox>, LaunchError>> {

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -52,11 +52,12 @@ impl Connector {
         Self { link, network, port, app_dir, state }
     }
 
-    /// The agent saw the listener.
+    /// The agent saw the listener. What it connected to over a path may be anything that the path led to,
+    /// so of that only the news is taken: this side opens the path by its own rules.
     pub(crate) fn found(&self, v6: bool, unix: bool, first: Option<OwnedFd>) {
         let mut state = self.lock();
         state.place = if unix { Where::Unix } else { Where::Tcp { v6 } };
-        state.first = first;
+        state.first = first.filter(|fd| !unix && sockopt::socket_domain(fd) != Ok(AddressFamily::UNIX));
     }
 
     /// The workload ended: let its network go.
@@ -118,8 +119,14 @@ impl Connector {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         let file = rustix::fs::openat2(&dir, super::view::SOCKET_NAME, flags, Mode::empty(), resolve)?;
-        if FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) != FileType::Socket {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "what is at SOCKET_PATH is not a socket"));
+        let found = rustix::fs::fstat(&file)?;
+        let refused = |why| Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        if FileType::from_raw_mode(found.st_mode) != FileType::Socket {
+            return refused("what is at SOCKET_PATH is not a socket");
+        }
+        // A second name could be one for somebody else's socket.
+        if found.st_nlink != 1 {
+            return refused("the socket at SOCKET_PATH has another name elsewhere");
         }
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
@@ -142,9 +149,6 @@ fn without_delay(stream: TcpStream) -> io::Result<Stream> {
 }
 
 fn adopt(socket: OwnedFd) -> io::Result<Stream> {
-    if sockopt::socket_domain(socket.as_fd())? == AddressFamily::UNIX {
-        return Ok(Stream::Unix(UnixStream::from_std(socket.into())?));
-    }
     TcpStream::from_std(socket.into()).and_then(without_delay)
 }
 

@@ -1,7 +1,7 @@
 //! Which host ids stand for the ids inside a user namespace.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use insula_spec::IdRange;
 use tokio::process::Command;
@@ -33,7 +33,7 @@ impl IdMode {
         if uid.is_root() && all_ids.split_whitespace().eq(["0", "0", "4294967295"]) {
             return Self::Ranges;
         }
-        let tools = ["newuidmap", "newgidmap"].iter().all(|tool| on_path(tool));
+        let tools = ["newuidmap", "newgidmap"].iter().all(|tool| installed(tool).is_some());
         let range = |file: &str| {
             let text = std::fs::read_to_string(file).unwrap_or_default();
             subordinate(&text, &user_name(uid.as_raw()), uid.as_raw())
@@ -54,8 +54,10 @@ impl IdMode {
     }
 }
 
-fn on_path(tool: &str) -> bool {
-    ["/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin"].iter().any(|dir| Path::new(dir).join(tool).exists())
+/// Where a set-user-id helper is. Not looked up in `PATH`: whoever sets that shall not choose what runs.
+fn installed(tool: &str) -> Option<PathBuf> {
+    let places = ["/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin"];
+    places.iter().map(|dir| Path::new(dir).join(tool)).find(|path| path.exists())
 }
 
 fn user_name(uid: u32) -> String {
@@ -92,7 +94,8 @@ pub(crate) async fn map_subordinate(pid: i32, uid: u32, gid: u32) -> io::Result<
     let own_gid = rustix::process::getgid().as_raw();
     for (tool, own, first) in [("newuidmap", own_uid, uid), ("newgidmap", own_gid, gid)] {
         let args = [pid.cast_unsigned(), 0, own, 1, 1, first, NEEDED].map(|n| n.to_string());
-        let out = Command::new(tool).args(&args).output().await?;
+        let program = installed(tool).ok_or(io::ErrorKind::NotFound)?;
+        let out = Command::new(program).args(&args).kill_on_drop(true).output().await?;
         if !out.status.success() {
             let said = String::from_utf8_lossy(&out.stderr).trim().to_owned();
             return Err(io::Error::other(format!("{tool} {}: {said}", args.join(" "))));

@@ -1,17 +1,20 @@
 //! From a blank shell, or one whose workload ended, to a running workload.
 
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, lchown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, lchown};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use insula_frames::{Ids, LaunchPlan, Probe, Step, ToAgent, ViewPlan};
+use insula_linux::cgroup::Leaves;
 use insula_linux::identity::{self, Identity};
-use insula_spec::{IdRange, Launch, Level, Network};
+use insula_spec::{IdRange, Launch, Level, Limits};
 
+use super::body::Body;
 use super::idmap::{self, IdMode};
 use super::pool::Pool;
 use super::sandbox::Walled;
@@ -20,6 +23,7 @@ use super::view::{self, CannotShow};
 use super::{Kind, Shared};
 use crate::contract::LaunchError;
 use crate::fault;
+use crate::limits;
 use crate::link::{Answer, Link, Streams};
 
 /// How long an agent may take from the plan to the execution of the program.
@@ -27,13 +31,20 @@ const EXECUTE: Duration = Duration::from_secs(30);
 
 /// Starts a workload behind walls of this level.
 pub(crate) async fn launch(pool: &Arc<Pool>, level: Level, launch: &Launch) -> Result<Walled, LaunchError> {
-    let mut shell = pool.take(Kind { level, network: launch.network }).await?;
-    shell.body.instance = Some(launch.instance.clone());
-    let plan = prepare(&shell, launch).await?;
+    let launched = launch_in_shell(pool, Kind { level, network: launch.network }, launch).await;
+    pool.refill();
+    launched
+}
+
+async fn launch_in_shell(pool: &Pool, kind: Kind, launch: &Launch) -> Result<Walled, LaunchError> {
+    let mut shell = pool.take(kind).await?;
+    shell.body.settle(kind, &launch.instance, &launch.placement);
+    let plan = prepare(&mut shell, launch).await?;
     fault::point("launch.sent");
     let app = execute(&shell.link, &mut shell.streams, &shell.body, plan).await?;
     fault::point("launch.started");
-    Ok(Walled::over(shell, &launch.placement, app))
+    let around = shown(&shell.body.shared, launch);
+    Ok(Walled::over(shell, &launch.placement, app).built_around(around))
 }
 
 /// The plan of a launch and what travels beside it.
@@ -44,27 +55,26 @@ pub(crate) struct Prepared {
 }
 
 /// Everything that the host does before the agent takes over: ids, limits, directories, the view.
-async fn prepare(shell: &Shell, launch: &Launch) -> Result<Prepared, LaunchError> {
+async fn prepare(shell: &mut Shell, launch: &Launch) -> Result<Prepared, LaunchError> {
     let (kind, shared) = (shell.kind, Arc::clone(&shell.body.shared));
     let (leaves, dir) = (shell.body.leaves(), shell.body.dir());
     let agent = shell.body.agent().ok_or_else(|| LaunchError::Agent("it is gone".to_owned()))?;
+    let spill = shell.spill.take().ok_or_else(|| LaunchError::Agent("it was used before".to_owned()))?;
     let launch = launch.clone();
-    let prepared = tokio::task::spawn_blocking(move || {
+    let prepared = shell.body.blocking(move || {
         if let (Level::Namespace, Some(range)) = (kind.level, launch.ids) {
             idmap::map_range(agent.pid, range).map_err(failed("map the ids of the instance"))?;
         }
         fault::point("shell.mapped");
-        if let Some(leaves) = &leaves {
-            leaves
-                .app()
-                .apply_limits(&launch.limits)
-                .map_err(|e| failed("set limits")(io::Error::other(e)))?;
+        // A blank shell is made without limits.
+        if launch.limits != Limits::default() {
+            set_limits(leaves.as_deref(), &launch)?;
         }
         fault::point("launch.limits");
         own_dir(&launch.data_dir, launch.ids)?;
         match launch.placement.socket.parent() {
             Some(dir) if kind.level == Level::Process => own_dir(dir, launch.ids)?,
-            _ => own_dir(&dir.app(), launch.ids)?,
+            _ => own_app_dir(&shared, &dir.app(), launch.ids)?,
         }
         fault::point("launch.data-dir");
         let (view, mut fds) = match kind.level {
@@ -74,16 +84,53 @@ async fn prepare(shell: &Shell, launch: &Launch) -> Result<Prepared, LaunchError
             }
             _ => (None, Vec::new()),
         };
-        fds.push(dir.spill_file().map_err(failed("spill file"))?.into());
+        fds.push(spill.into());
         Ok(Prepared { plan: plan(&shared, kind.level, &launch, view), fds })
     });
     prepared.await.map_err(|e| failed("prepare")(io::Error::other(e)))?
 }
 
-/// The plan of another run in the same walls.
-pub(crate) fn plan_again(shared: &Shared, level: Level, launch: &Launch) -> Prepared {
-    let plan = LaunchPlan { spill: false, ..plan(shared, level, launch, None) };
-    Prepared { plan, fds: Vec::new() }
+/// What of a launch the walls are built around, as text that can be compared.
+fn shown(shared: &Shared, launch: &Launch) -> String {
+    let Launch { workdir, data_dir, mounts, network, ids, placement, .. } = launch;
+    let mut rules = DefaultHasher::new();
+    (&shared.filters, &shared.hidden).hash(&mut rules);
+    let rules = rules.finish();
+    format!("{workdir:?}\n{data_dir:?}\n{mounts:?}\n{network:?}\n{ids:?}\n{placement:?}\n{rules:x}\n")
+}
+
+/// Everything that the host does before another run in the same walls: they must show what is asked for now,
+/// and the limits may have changed.
+///
+/// `known` is what they were built around, where this process built them.
+pub(crate) async fn prepare_again(
+    body: &Body,
+    level: Level,
+    known: Option<String>,
+    launch: &Launch,
+) -> Result<Prepared, LaunchError> {
+    let (shared, leaves, dir) = (Arc::clone(&body.shared), body.leaves(), body.dir());
+    let launch = launch.clone();
+    let prepared = body.blocking(move || {
+        let noted = known.map_or_else(|| dir.noted_shown().map_err(failed("read what is shown")), Ok)?;
+        if noted != shown(&shared, &launch) {
+            return Err(LaunchError::Agent("its walls were built around something else".to_owned()));
+        }
+        limits::check(&shared, level, &launch.limits)?;
+        set_limits(leaves.as_deref(), &launch)?;
+        let plan = LaunchPlan { spill: false, ..plan(&shared, level, &launch, None) };
+        Ok(Prepared { plan, fds: Vec::new() })
+    });
+    prepared.await.map_err(|e| failed("prepare")(io::Error::other(e)))?
+}
+
+fn set_limits(leaves: Option<&Leaves>, launch: &Launch) -> Result<(), LaunchError> {
+    match leaves {
+        Some(leaves) => {
+            leaves.app().apply_limits(&launch.limits).map_err(|e| failed("set limits")(io::Error::other(e)))
+        }
+        None => Ok(()),
+    }
 }
 
 fn plan(shared: &Shared, level: Level, launch: &Launch, view: Option<ViewPlan>) -> LaunchPlan {
@@ -97,12 +144,11 @@ fn plan(shared: &Shared, level: Level, launch: &Launch, view: Option<ViewPlan>) 
     };
     LaunchPlan {
         argv: launch.argv.clone(),
-        env: launch.env.iter().map(|(name, value)| format!("{name}={value}")).collect(),
+        env: launch.env.iter().map(|(name, value)| format!("{name}={}", value.expose())).collect(),
         cwd: launch.workdir.to_string_lossy().into_owned(),
         ids,
         view,
         open_files: launch.limits.open_files,
-        filters: if walled { shared.filters.clone() } else { Vec::new() },
         probe: Probe {
             port: launch.placement.port,
             socket: launch.placement.socket.to_string_lossy().into_owned(),
@@ -115,7 +161,7 @@ fn plan(shared: &Shared, level: Level, launch: &Launch, view: Option<ViewPlan>) 
 pub(crate) async fn execute(
     link: &Link,
     streams: &mut Streams,
-    body: &super::body::Body,
+    body: &Body,
     prepared: Prepared,
 ) -> Result<Identity, LaunchError> {
     let gone = |e: crate::link::LinkLost| LaunchError::Agent(e.to_string());
@@ -141,7 +187,7 @@ pub(crate) async fn execute(
 
 /// The main process is the only child of the agent when the program was just executed. It may be over
 /// already; then its pid is told without a start time, and nothing will take it for another.
-fn app_of(body: &super::body::Body) -> io::Result<Identity> {
+fn app_of(body: &Body) -> io::Result<Identity> {
     let agent = body.agent().ok_or(io::ErrorKind::NotFound)?;
     let pid = identity::children(agent.pid)?.into_iter().next().unwrap_or(0);
     Ok(Identity::of(pid)?.unwrap_or(Identity { pid, start: 0 }))
@@ -169,11 +215,17 @@ fn own_dir(path: &Path, ids: Option<IdRange>) -> Result<(), LaunchError> {
     lchown(path, Some(range.workload()), Some(range.workload())).map_err(on)
 }
 
-fn cannot_show(e: CannotShow) -> LaunchError {
-    LaunchError::Walls { step: format!("show `{}` inside", e.path.display()), source: e.source }
+/// The directory for the workload's socket. Where the workload has ids that this process has no rights over,
+/// it stays this process's own, so that it can be removed; the directory around it lets nobody else through.
+fn own_app_dir(shared: &Shared, path: &Path, ids: Option<IdRange>) -> Result<(), LaunchError> {
+    own_dir(path, ids)?;
+    match shared.ids {
+        IdMode::Subordinate { .. } => fs::set_permissions(path, fs::Permissions::from_mode(0o777))
+            .map_err(failed(&format!("directory `{}`", path.display()))),
+        IdMode::Ranges | IdMode::Single => Ok(()),
+    }
 }
 
-/// Whether a network of this kind needs a port on the host.
-pub(crate) fn needs_host_port(level: Level, network: Network) -> bool {
-    level == Level::Process || network == Network::Host
+fn cannot_show(e: CannotShow) -> LaunchError {
+    LaunchError::Walls { step: format!("show `{}` inside", e.path.display()), source: e.source }
 }

@@ -19,12 +19,13 @@ mod shell;
 pub(crate) mod sweep;
 pub(crate) mod view;
 
+use std::fmt;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
 use insula_frames::Walls;
 use insula_linux::cgroup::Layout;
-use insula_spec::{InstanceName, Level, Network};
+use insula_spec::{Level, Network};
 
 pub(crate) use idmap::IdMode;
 pub(crate) use launch::launch;
@@ -34,7 +35,6 @@ pub(crate) use view::SOCKET_INSIDE;
 use crate::ports::Ports;
 
 /// What every set of walls of one installation shares.
-#[derive(Debug)]
 pub(crate) struct Shared {
     /// Random name of this installation; every host resource carries it.
     pub(crate) home_id: String,
@@ -61,6 +61,12 @@ pub(crate) struct Shared {
     pub(crate) ports: Ports,
 }
 
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("home_id", &self.home_id).finish_non_exhaustive()
+    }
+}
+
 impl Shared {
     /// A path by which this process can execute the agent.
     pub(crate) fn agent_path(&self) -> PathBuf {
@@ -77,14 +83,10 @@ impl Shared {
         self.run_dir.join(key)
     }
 
-    /// Where a workload without a mount wall may make its socket.
-    pub(crate) fn host_socket(&self, instance: &InstanceName) -> PathBuf {
-        self.host_socket_dir(instance).join(view::SOCKET_NAME)
-    }
-
-    /// The directory of that socket. Instance names have no dots, so no two share one.
-    pub(crate) fn host_socket_dir(&self, instance: &InstanceName) -> PathBuf {
-        self.socket_root.join(format!("{}.{}", instance.service, instance.id))
+    /// Where a workload without a mount wall may make its socket. Named by its port, which no other has: the
+    /// path is short, as `sun_path` wants it.
+    pub(crate) fn host_socket(&self, port: u16) -> PathBuf {
+        self.socket_root.join(port.to_string()).join(view::SOCKET_NAME)
     }
 }
 
@@ -96,6 +98,11 @@ pub(crate) struct Kind {
 }
 
 impl Kind {
+    /// Whether its port is one of the host.
+    pub(crate) fn needs_host_port(self) -> bool {
+        self.level == Level::Process || self.network == Network::Host
+    }
+
     /// First letter of the keys of this level, so that a sweep knows whose a run directory is.
     pub(crate) fn prefix(level: Level) -> char {
         level.as_str().chars().next().unwrap_or('x')

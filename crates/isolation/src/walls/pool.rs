@@ -18,6 +18,8 @@ pub(crate) struct Pool {
     shared: Arc<Shared>,
     size: usize,
     waiting: Mutex<Waiting>,
+    /// Held while shells are being made ahead.
+    filling: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -25,23 +27,23 @@ struct Waiting {
     shells: VecDeque<Shell>,
     /// Shells being made now.
     making: usize,
+    /// Whether no more are made ahead.
+    closed: bool,
 }
 
 impl Pool {
     pub(crate) fn new(shared: Arc<Shared>, size: usize) -> Arc<Self> {
-        Arc::new(Self { shared, size, waiting: Mutex::default() })
+        Arc::new(Self { shared, size, waiting: Mutex::default(), filling: tokio::sync::Mutex::default() })
     }
 
-    /// A shell of this kind: a waiting one if there is one, else a new one.
-    pub(crate) async fn take(self: &Arc<Self>, kind: Kind) -> Result<Shell, LaunchError> {
-        if kind == POOLED {
-            let ready = self.take_waiting();
-            self.refill();
-            if let Some(shell) = ready {
-                return Ok(shell);
-            }
+    /// A shell of this kind: a waiting one if there is one, else a new one. Whoever takes one calls
+    /// [`Pool::refill`] when the launch is over: before, the next shell would compete with it.
+    pub(crate) async fn take(&self, kind: Kind) -> Result<Shell, LaunchError> {
+        let ready = if kind == POOLED { self.take_waiting() } else { None };
+        match ready {
+            Some(shell) => Ok(shell),
+            None => shell::make(&self.shared, kind).await,
         }
-        shell::make(&self.shared, kind).await
     }
 
     /// How many wait.
@@ -49,19 +51,25 @@ impl Pool {
         self.lock().shells.len()
     }
 
+    /// Host pids of the agents of those that wait.
+    pub(crate) fn agents(&self) -> Vec<i32> {
+        self.lock().shells.iter().filter_map(|shell| shell.body.agent()).map(|agent| agent.pid).collect()
+    }
+
     /// Makes as many as are missing, one after another, in the background.
     pub(crate) fn refill(self: &Arc<Self>) {
         {
             let mut waiting = self.lock();
-            if waiting.making > 0 || waiting.shells.len() >= self.size {
+            if waiting.closed || waiting.making > 0 || waiting.shells.len() >= self.size {
                 return;
             }
             waiting.making = 1;
         }
         let pool = Arc::clone(self);
         tokio::spawn(async move {
+            let _turn = pool.filling.lock().await;
             let filling = Filling(&pool);
-            while pool.len() < pool.size {
+            while pool.wants_more() {
                 match shell::make(&pool.shared, POOLED).await {
                     Ok(shell) => pool.lock().shells.push_back(shell),
                     Err(error) => {
@@ -73,6 +81,21 @@ impl Pool {
             }
             drop(filling);
         });
+    }
+
+    /// Takes down every shell that waits; none is made ahead any more.
+    pub(crate) async fn close(&self) {
+        self.lock().closed = true;
+        let _turn = self.filling.lock().await;
+        let shells = std::mem::take(&mut self.lock().shells);
+        for shell in shells {
+            shell.body.take_down().await;
+        }
+    }
+
+    fn wants_more(&self) -> bool {
+        let waiting = self.lock();
+        !waiting.closed && waiting.shells.len() < self.size
     }
 
     fn take_waiting(&self) -> Option<Shell> {

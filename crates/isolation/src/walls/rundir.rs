@@ -1,15 +1,16 @@
 //! The directory of one set of walls on the host.
 //!
 //! ```text
-//! run/            0711 for root (a workload must reach its socket), 0700 else
-//!   <key>/        0711 / 0700
+//! run/            0700
+//!   <key>/        0700
 //!     agent.sock  0600  adoption
+//!     shown       0600  what the walls were built around
 //!     spill       0600  log lines that nobody took yet
 //!     app/        0700, owned by the workload; the only part that is shown inside
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -50,9 +51,10 @@ impl RunDir {
         Ok(socket)
     }
 
-    /// Connects to the agent.
+    /// Connects to the agent, without waiting: one that takes no connection does not answer either.
     pub(crate) fn connect_agent(&self) -> io::Result<OwnedFd> {
-        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
         let dir = open_dir(&self.path)?;
         connect(&socket, &within(dir.as_fd(), "agent.sock")?)?;
         Ok(socket)
@@ -62,6 +64,18 @@ impl RunDir {
     pub(crate) fn spill_file(&self) -> io::Result<File> {
         let path = self.path.join("spill");
         OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
+    }
+
+    /// Notes what the walls are built around, for whoever uses them again.
+    pub(crate) fn note_shown(&self, text: &str) -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        options.open(self.path.join("shown"))?.write_all(text.as_bytes())
+    }
+
+    /// What was noted.
+    pub(crate) fn noted_shown(&self) -> io::Result<String> {
+        fs::read_to_string(self.path.join("shown"))
     }
 
     /// Removes it with all that is in it.

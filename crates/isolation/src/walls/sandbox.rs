@@ -8,11 +8,11 @@ use insula_frames::{Ended, ToAgent};
 use insula_linux::identity::Identity;
 use insula_spec::{Launch, Level, Network, Placement};
 
+use super::Kind;
 use super::body::Body;
 use super::connect::Connector;
-use super::launch::{execute, plan_again};
+use super::launch::{execute, prepare_again};
 use super::shell::Shell;
-use super::{Kind, Shared};
 use crate::contract::{BoxFuture, Connect, Event, Exit, Gone, LaunchError, Record, Sandbox, Usage};
 use crate::fault;
 use crate::link::{Answer, Link, News, Streams};
@@ -24,6 +24,8 @@ const CONFIRM: Duration = Duration::from_secs(10);
 const KILL: Duration = Duration::from_secs(5);
 /// How long the end waits for the last log lines to be stored.
 const LAST_LINES: Duration = Duration::from_secs(2);
+/// How long an agent may take to clear away what its workload left.
+const BYE: Duration = Duration::from_secs(2);
 /// How long freezing may take.
 const FREEZE: Duration = Duration::from_secs(5);
 
@@ -41,6 +43,8 @@ pub(crate) struct Walled {
     oom_kills: u64,
     exit: Option<Exit>,
     paused: bool,
+    /// What the walls were built around, where this process built them.
+    built_around: Option<String>,
     /// Line after the last one that the workload wrote, once it ended.
     last_line: u64,
 }
@@ -48,7 +52,7 @@ pub(crate) struct Walled {
 impl Walled {
     /// The workload `app` that already runs in a shell.
     pub(crate) fn over(shell: Shell, placement: &Placement, app: Identity) -> Self {
-        let Shell { kind, link, mut streams, body } = shell;
+        let Shell { kind, link, mut streams, body, .. } = shell;
         let app_dir = match placement.socket.parent() {
             Some(dir) if kind.level == Level::Process => dir.to_owned(),
             _ => body.dir().app(),
@@ -68,8 +72,15 @@ impl Walled {
             oom_kills,
             exit: None,
             paused: false,
+            built_around: None,
             last_line: 0,
         }
+    }
+
+    /// Remembers what the walls were built around; with the commit it is noted for others, too.
+    pub(crate) fn built_around(mut self, text: String) -> Self {
+        self.built_around = Some(text);
+        self
     }
 
     /// Finds out whether the workload is frozen, after an adoption.
@@ -79,6 +90,11 @@ impl Walled {
             None => is_stopped(self.app.pid),
         };
         self.paused
+    }
+
+    /// The workload ended while nobody watched: a memory kill that was counted until now was its own.
+    pub(crate) fn count_oom_from_start(&mut self) {
+        self.oom_kills = 0;
     }
 
     pub(crate) fn keep(&mut self) {
@@ -115,7 +131,18 @@ impl Walled {
         }
     }
 
+    /// Notes what the walls were built around. Without the note they are not used again: new ones are built.
+    async fn note_shown(&self) {
+        let Some(text) = self.built_around.clone() else { return };
+        let dir = self.body.dir();
+        let noted = self.body.blocking(move || dir.note_shown(&text)).await;
+        if let Err(error) = noted.map_err(io::Error::other).and_then(|noted| noted) {
+            tracing::warn!(key = self.body.key, %error, "cannot note what these walls show");
+        }
+    }
+
     async fn confirm_commit(&mut self) -> Result<(), Gone> {
+        self.note_shown().await;
         let no_answer = |why: &str| Gone::NoAnswer(why.to_owned());
         fault::point("commit.before");
         self.link.send(&ToAgent::Commit, Vec::new()).await.map_err(|e| no_answer(&e.to_string()))?;
@@ -133,14 +160,19 @@ impl Walled {
     async fn freeze(&mut self, freeze: bool) -> io::Result<()> {
         match self.body.leaves() {
             Some(leaves) => {
-                let done = tokio::task::spawn_blocking(move || {
-                    if freeze { leaves.app().freeze(FREEZE) } else { leaves.app().thaw() }
-                });
+                let done = self
+                    .body
+                    .blocking(move || if freeze { leaves.app().freeze(FREEZE) } else { leaves.app().thaw() });
                 done.await.map_err(io::Error::other)?.map_err(io::Error::other)?;
             }
             None => {
                 let frame = if freeze { ToAgent::Pause } else { ToAgent::Resume };
                 self.link.send(&frame, Vec::new()).await.map_err(io::Error::other)?;
+                match tokio::time::timeout(CONFIRM, self.streams.answers.recv()).await {
+                    Ok(Some(Answer::Done)) => {}
+                    Ok(other) => return Err(io::Error::other(format!("the agent answered {other:?}"))),
+                    Err(_) => return Err(io::ErrorKind::TimedOut.into()),
+                }
             }
         }
         self.paused = freeze;
@@ -158,7 +190,11 @@ impl Walled {
         let exit = self.exit.unwrap_or(Exit::Lost);
         self.wait_for_last_lines().await;
         fault::point("teardown.bye");
-        self.link.send_if_there(&ToAgent::Bye).await;
+        self.link.send_if_there(&ToAgent::Bye);
+        if exit != Exit::Lost {
+            // It clears away what only it may; out of time, it is killed.
+            drop(tokio::time::timeout(BYE, self.body.agent_ended()).await);
+        }
         self.body.take_down().await;
         exit
     }
@@ -173,9 +209,9 @@ impl Walled {
 
     async fn kill(&mut self) {
         // The host's own means do not depend on the agent's good will.
-        self.link.send_if_there(&ToAgent::KillAll).await;
+        self.link.send_if_there(&ToAgent::KillAll);
         if let Some(leaves) = self.body.leaves() {
-            let killed = tokio::task::spawn_blocking(move || leaves.app().kill_all(KILL)).await;
+            let killed = self.body.blocking(move || leaves.app().kill_all(KILL)).await;
             match killed {
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => tracing::warn!(key = self.body.key, %error, "cannot kill a workload"),
@@ -194,6 +230,8 @@ impl Walled {
 
     /// The agent forgets with its end, so the last lines are stored first; as long as somebody stores them.
     async fn wait_for_last_lines(&mut self) {
+        // Output that nobody took until now will not be taken.
+        drop(self.logs.take());
         let last = self.last_line;
         let stored = self.streams.acked.wait_for(|acked| *acked >= last);
         drop(tokio::time::timeout(LAST_LINES, stored).await);
@@ -206,8 +244,7 @@ impl Walled {
         if self.exit == Some(Exit::Lost) {
             return Err(LaunchError::Agent("it is gone".to_owned()));
         }
-        let shared: &Shared = &self.body.shared;
-        let plan = plan_again(shared, self.kind.level, launch);
+        let plan = prepare_again(&self.body, self.kind.level, self.built_around.clone(), launch).await?;
         self.oom_kills = oom_kills(&self.body);
         self.app = execute(&self.link, &mut self.streams, &self.body, plan).await?;
         self.exit = None;
@@ -293,5 +330,5 @@ fn is_stopped(pid: i32) -> bool {
 }
 
 fn network(kind: Kind) -> Network {
-    if super::launch::needs_host_port(kind.level, kind.network) { Network::Host } else { Network::Isolated }
+    if kind.needs_host_port() { Network::Host } else { Network::Isolated }
 }

@@ -1,5 +1,6 @@
 //! Making a blank shell: walls with a waiting agent and no workload.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use insula_frames::{Setup, ToAgent, Walls};
 use insula_linux::cgroup::{Leaf, Leaves, Plan};
 use insula_linux::identity::Identity;
-use insula_spec::Limits;
+use insula_spec::{Level, Limits};
 use tokio::process::Command;
 
 use super::body::Body;
@@ -31,6 +32,8 @@ pub(crate) struct Shell {
     pub(crate) link: Link,
     pub(crate) streams: Streams,
     pub(crate) body: Body,
+    /// Where the agent shall put log lines that nobody takes; until the launch.
+    pub(crate) spill: Option<File>,
 }
 
 impl Shell {
@@ -63,7 +66,7 @@ pub(crate) async fn make(shared: &Arc<Shared>, kind: Kind) -> Result<Shell, Laun
 
 async fn raise(shared: &Arc<Shared>, kind: Kind) -> Result<Shell, LaunchError> {
     let mut body = Body::new(Arc::clone(shared), new_key(kind)?);
-    let listener = make_places(&mut body).await?;
+    let Places { listener, spill } = make_places(&mut body).await?;
     let (ours, theirs) = UnixStream::pair().map_err(failed("socket pair"))?;
     let mut stage0 = Command::new(shared.agent_path())
         .arg0("insula-agent")
@@ -72,10 +75,11 @@ async fn raise(shared: &Arc<Shared>, kind: Kind) -> Result<Shell, LaunchError> {
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
+        .kill_on_drop(true)
         .spawn()
         .map_err(failed("start the agent"))?;
     fault::point("shell.spawned");
-    let (link, mut streams) = Link::open(ours).map_err(failed("socket pair"))?;
+    let (link, mut streams) = Link::open(ours, 0).map_err(failed("socket pair"))?;
     send_setup(shared, kind, &body, listener, &link).await?;
     fault::point("shell.setup-sent");
     let pid = match streams.answers.recv().await {
@@ -89,16 +93,24 @@ async fn raise(shared: &Arc<Shared>, kind: Kind) -> Result<Shell, LaunchError> {
     if let (IdMode::Subordinate { uid, gid }, true) = (shared.ids, kind.walls(shared).has(Walls::MOUNT)) {
         idmap::map_subordinate(pid, uid, gid).await.map_err(failed("map subordinate ids"))?;
     }
-    Ok(Shell { kind, link, streams, body })
+    Ok(Shell { kind, link, streams, body, spill: Some(spill) })
 }
 
-/// Run directory, control groups, and the socket for adoption.
-async fn make_places(body: &mut Body) -> Result<OwnedFd, LaunchError> {
+/// What a shell needs on the host's file systems, beside its directory and control groups.
+#[derive(Debug)]
+struct Places {
+    /// The socket for adoption.
+    listener: OwnedFd,
+    spill: File,
+}
+
+async fn make_places(body: &mut Body) -> Result<Places, LaunchError> {
     let (shared, key) = (Arc::clone(&body.shared), body.key.clone());
-    let made = tokio::task::spawn_blocking(move || {
+    let made = body.blocking(move || {
         let dir = RunDir::create(shared.run_dir_of(&key)).map_err(failed("run directory"))?;
         fault::point("shell.run-dir");
         let listener = dir.bind_agent_socket().map_err(failed("agent socket"))?;
+        let spill = dir.spill_file().map_err(failed("spill file"))?;
         let leaves = match Plan::for_limits(&shared.layout, &shared.home_id, &key, &Limits::default()) {
             Ok(plan) => {
                 Some(Leaves::create(&plan).map_err(|e| failed("control groups")(io::Error::other(e)))?)
@@ -106,14 +118,14 @@ async fn make_places(body: &mut Body) -> Result<OwnedFd, LaunchError> {
             Err(_) => None,
         };
         fault::point("shell.cgroup");
-        Ok((listener, leaves))
+        Ok((Places { listener, spill }, leaves))
     });
-    let (listener, leaves) =
+    let (places, leaves) =
         made.await.map_err(|e| failed("run directory")(io::Error::other(e))).and_then(|made| made)?;
     if let Some(leaves) = leaves {
         body.add_leaves(leaves);
     }
-    Ok(listener)
+    Ok(places)
 }
 
 async fn send_setup(
@@ -136,6 +148,7 @@ async fn send_setup(
         map_self: map_self(shared, walls),
         agent_groups: count(&agent),
         app_groups: count(&app),
+        filters: if kind.level == Level::Namespace { shared.filters.clone() } else { Vec::new() },
     });
     let fds = agent.into_iter().chain(app).chain([listener]).collect();
     link.send(&setup, fds).await.map_err(|e| LaunchError::Agent(e.to_string()))

@@ -25,6 +25,9 @@ pub(crate) fn sweep(shared: &Shared, level: Level, known: &[Record]) -> Swept {
         Ok(strangers) => strangers.iter().for_each(|key| sweep_one(shared, key, &mut swept)),
         Err(e) => swept.failed.push(format!("list `{}`: {e}", shared.run_dir.display())),
     }
+    if level == Level::Process {
+        sweep_sockets(shared, known, &mut swept);
+    }
     // Groups whose run directory was never made, or is gone already.
     match cgroup::sweep(&shared.layout, &shared.home_id, &keys, KILL) {
         Ok(found) => {
@@ -50,6 +53,23 @@ fn strangers(shared: &Shared, mine: impl Fn(&str) -> bool) -> io::Result<Vec<Str
     Ok(found)
 }
 
+/// Removes socket directories of workloads without a mount wall.
+fn sweep_sockets(shared: &Shared, known: &[Record], swept: &mut Swept) {
+    let entries = match std::fs::read_dir(&shared.socket_root) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return,
+        Err(e) => return swept.failed.push(format!("list `{}`: {e}", shared.socket_root.display())),
+    };
+    for path in entries.filter_map(|entry| entry.ok().map(|e| e.path())) {
+        if known.iter().any(|r| r.placement.socket.parent() == Some(&path)) {
+            continue;
+        }
+        if let Err(e) = RunDir::remove(&path) {
+            swept.failed.push(format!("remove `{}`: {e}", path.display()));
+        }
+    }
+}
+
 fn sweep_one(shared: &Shared, key: &str, swept: &mut Swept) {
     let path = shared.run_dir_of(key);
     match kill_agent(&RunDir::open(path.clone())) {
@@ -65,7 +85,12 @@ fn sweep_one(shared: &Shared, key: &str, swept: &mut Swept) {
 /// Kills the agent that listens in this directory; with it ends its pid namespace. The socket is in a
 /// directory that only this installation can write to, so whoever listens there is one of ours.
 fn kill_agent(dir: &RunDir) -> io::Result<bool> {
-    let Ok(socket) = dir.connect_agent() else { return Ok(false) };
+    let socket = match dir.connect_agent() {
+        Ok(socket) => socket,
+        // It lives, and takes nothing more. Its control groups, or a later sweep, end it.
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Err(e),
+        Err(_) => return Ok(false),
+    };
     let peer = rustix::net::sockopt::socket_peercred(socket.as_fd())?;
     let pidfd = pidfd_open(peer.pid, PidfdFlags::empty())?;
     match pidfd_send_signal(&pidfd, Signal::KILL) {

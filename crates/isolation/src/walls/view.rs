@@ -100,7 +100,6 @@ pub(crate) fn build(shared: &Shared, launch: &Launch, app_dir: &Path) -> Result<
     }
     if !shared.privileged() {
         ops.push(ViewOp::Own { target: text(&launch.data_dir) });
-        ops.push(ViewOp::Own { target: "/run/insula".to_owned() });
     }
     let hostname = launch.instance.id.as_str().to_owned();
     Ok(View { plan: ViewPlan { hostname, ops }, mounts })
@@ -247,3 +246,6 @@ fn devices() -> Vec<ViewOp> {
     ops.push(tmpfs("/dev/shm", 0o1777, 64 * MIB));
     ops
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,11 @@
 //! Which system calls a workload may make.
 //!
 //! The host builds the filter from one readable [table] and hands it to the agent as bytes; the agent
-//! installs it in the workload's process, last of all, just before `execve`. What the table does not allow
+//! installs it in the process that waits to become the workload. What the table does not allow
 //! is refused, so a new kernel brings nothing new into the walls.
 //!
 //! ```text
-//! host:   table ──profile──► BPF bytes ──frame──► agent:  no_new_privs ──install──► execve(workload)
+//! host:   table ──profile──► BPF bytes ──frame──► agent:  no_new_privs ──install──► … ──► execve(workload)
 //!
 //! a call:  foreign architecture, x32 ──► the process is killed
 //!          clone3, newer than the table ─► ENOSYS   (the C library falls back to what it knew before)

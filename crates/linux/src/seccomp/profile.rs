@@ -184,7 +184,7 @@ At level `namespace` a workload runs under a seccomp filter. What is not listed 
 | newer than this list (number above 467) | `ENOSYS`: programs fall back as on an older kernel |
 | made through another architecture's entry (32 bit, x32) | the end of the process by `SIGSYS` |
 
-The filter is installed after `no_new_privs`, just before the program is executed, and holds for all that it
+The filter is installed after `no_new_privs`, before the program is executed, and holds for all that it
 starts. It cannot be taken off. This page is generated from `crates/linux/src/seccomp/table.rs` for x86_64; on
 aarch64 the older forms do not exist.
 ";

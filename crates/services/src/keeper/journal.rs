@@ -9,6 +9,7 @@ use insula_store::{Change, ChangeError, Event, EventKind, Store, Wanted};
 use tokio::sync::oneshot;
 
 use super::machine::{Cause, Health, Note};
+use crate::failure::Failure;
 
 /// Lines waiting beyond which the keeper waits for the store.
 const QUEUE_MAX: usize = 64;
@@ -127,11 +128,12 @@ pub(super) fn noted(note: &Note, wanted: Wanted, why: Option<&str>) -> (Change, 
             Event::new(EventKind::Adopted, "found running by a new process of Insula"),
         ),
         Note::Exited(exit) => {
-            let detail = serde_json::to_value(exit).unwrap_or_default();
+            let detail = Failure::Ended { exit: *exit }.detail();
             (Change::ended(), Event::new(EventKind::Exited, exit.to_string()).detail(detail))
         }
         Note::StartFailed(why) => {
-            (Change::ended(), Event::new(EventKind::Refused, format!("the start failed: {why}")))
+            let failure = why.failure().map_or(Failure::NotStarted { hint: None }.detail(), Failure::detail);
+            (Change::ended(), Event::new(EventKind::StartFailed, &**why).detail(failure))
         }
         Note::Failed(why) => (Change::failed(&**why).wanted(wanted), Event::new(EventKind::Failed, &**why)),
         Note::Slept => (Change::ended().wanted(wanted), Event::new(EventKind::Slept, because("idle"))),
@@ -146,7 +148,10 @@ pub(super) fn noted(note: &Note, wanted: Wanted, why: Option<&str>) -> (Change, 
         Note::Down => {
             (Change::ended().wanted(wanted), Event::new(EventKind::Stopped, "Insula is shutting down"))
         }
-        Note::Health(health) => (Change::none(), Event::new(EventKind::Health, health_text(health))),
+        Note::Health(health) => {
+            let event = Event::new(EventKind::Health, health_text(health));
+            (Change::none(), event.detail(health_detail(health)))
+        }
         Note::Refused(why) => (Change::none(), Event::new(EventKind::Refused, &**why)),
     }
 }
@@ -158,6 +163,15 @@ fn health_text(health: &Health) -> String {
         Health::Failing { failures, ill, why } => {
             let word = if *ill { "unhealthy" } else { "degraded" };
             format!("{word} after {failures} failed checks: {why}")
+        }
+    }
+}
+
+fn health_detail(health: &Health) -> serde_json::Value {
+    match health {
+        Health::Unknown | Health::Healthy => serde_json::Value::Null,
+        Health::Failing { failures, ill, .. } => {
+            Failure::Unhealthy { failures: *failures, ill: *ill }.detail()
         }
     }
 }

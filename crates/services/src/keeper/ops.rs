@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::machine::Why;
+use crate::failure::Failure;
 use crate::shared::{HostIdsError, Site};
 
 /// How an operation ended.
@@ -72,12 +73,19 @@ impl StartError {
         }
     }
 
-    fn done(&self) -> Done {
-        let mut why = chain(self);
-        if let Some(hint) = self.hint() {
-            why = format!("{why}; hint: {hint}");
+    /// What the event log keeps of it.
+    fn failure(&self) -> Failure {
+        match self {
+            Self::Launch(e @ LaunchError::Exec { program, source }) => {
+                Failure::Exec { program: program.clone(), errno: source.raw_os_error(), hint: e.hint() }
+            }
+            _ => Failure::NotStarted { hint: self.hint() },
         }
-        Done::LaunchFailed { why: why.into(), permanent: self.is_permanent() }
+    }
+
+    fn done(&self) -> Done {
+        let why = Why::of(chain(self), self.failure());
+        Done::LaunchFailed { why, permanent: self.is_permanent() }
     }
 }
 
@@ -154,7 +162,8 @@ pub(super) async fn commit(
     let result = match recorded.await {
         Ok(Ok(())) => sandbox.commit().await.map_err(|e| chain(&e).into()),
         Ok(Err(error)) => {
-            Err(format!("cannot record the sandbox: {}; hint: {}", chain(&error), error.hint()).into())
+            let text = format!("cannot record the sandbox: {}", chain(&error));
+            Err(Why::of(text, Failure::NotStarted { hint: Some(error.hint()) }))
         }
         Err(_) => Err("cannot record the sandbox: the store is closed".into()),
     };

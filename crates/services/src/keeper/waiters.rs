@@ -68,7 +68,9 @@ impl Waiters {
                 Waiter::Operator(reply) => {
                     let result = match answer {
                         Answer::Ready => Ok(status.clone()),
-                        Answer::Failed { why, .. } => Err(ControlError::Failed { why: why.to_string() }),
+                        Answer::Failed { why, .. } => {
+                            Err(ControlError::Failed { why: why.to_string(), hint: why.hint() })
+                        }
                         Answer::Stopped => Err(ControlError::Stopped),
                         Answer::Down => Err(ControlError::ShuttingDown),
                     };

@@ -29,6 +29,27 @@ async fn a_crashed_one_is_started_again_at_once_in_its_own_walls() {
     assert_eq!(world.services.list()[0].restarts, 1);
 }
 
+#[tokio::test]
+async fn a_refused_connection_tells_of_an_end_before_the_keeper_knows() {
+    let world = World::new("").await;
+    let early = world.lease().await.unwrap();
+    let ended = tokio::spawn(early.again().unwrap().ended());
+    world.settle().await;
+    assert!(!ended.is_finished(), "it runs");
+    world.host.workload("notes:alice").end(Exit::Signal(9));
+    // The event is on its way; until it arrives the gate is open.
+    let lease = world.lease().await.unwrap();
+    assert!(!lease.woke());
+    let refused = lease.connect().await.unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    lease.ended().await;
+    ended.await.unwrap();
+    let lease = world.lease().await.unwrap();
+    assert!(ask(&lease).await.contains("200 OK"));
+    assert_eq!(world.host.relaunches(), 1);
+    drop(early);
+}
+
 #[test]
 fn walls_that_cannot_be_used_again_are_replaced() {
     each([Exit::Signal(9), Exit::Lost], async |exit| {

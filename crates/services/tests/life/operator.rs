@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use insula_services::{ControlError, LeaseError, Observed};
+use insula_services::{ControlError, Failure, LeaseError, Observed};
 
 use super::fake::Start;
 use super::{TICK, World, alice, ask, soon};
@@ -81,8 +81,15 @@ async fn wishes_that_cannot_be_fulfilled_are_told_apart() {
     world.host.plan([Start::NoProgram]);
     let error = spawn("notes:alice").await;
     assert!(
-        matches!(&error, ControlError::Failed { why } if why.contains("cannot execute `app`")),
+        matches!(&error, ControlError::Failed { why, hint: Some(_) } if why.contains("cannot execute `app`")),
         "{error:?}"
+    );
+    // The event log keeps it as data.
+    let history = world.services.history(&alice(), 10).await.unwrap();
+    let told: Vec<_> = history.iter().filter_map(|row| Failure::of(&row.event)).collect();
+    assert!(
+        matches!(&told[..], [Failure::Exec { program, errno: Some(2), .. }] if program == "app"),
+        "{history:?}"
     );
 }
 
@@ -151,4 +158,27 @@ async fn host_ids_belong_to_one_instance_for_ever() {
     world.services.shutdown(Duration::ZERO).await;
     world.take_over().await;
     assert_eq!((ids(&world, &alice).await, ids(&world, &bob).await), (of_alice, of_bob));
+}
+
+#[tokio::test]
+async fn values_of_the_environment_are_told_to_nobody() {
+    const CANARY: &str = "hunter2-canary";
+    let config = format!("restart = \"never\"\nenv = {{ PASSWORD = \"{CANARY}\" }}");
+    let world = World::new(&config).await;
+    world.host.plan([Start::NoProgram]);
+    let refused = world.services.spawn(&alice()).await.unwrap_err();
+    let failed = world.lease().await.unwrap_err();
+    world.pass(Duration::from_secs(60)).await;
+    world.services.spawn(&alice()).await.unwrap();
+    let inspect = world.services.inspect(&alice()).await.unwrap();
+    let history = world.services.history(&alice(), 100).await.unwrap();
+    assert!(history.len() > 2, "{history:?}");
+    let told = format!(
+        "{refused:?} {failed:?} {inspect:?} {history:?} {:?} {:?}",
+        world.services,
+        world.services.list()
+    );
+    assert!(told.contains("PASSWORD") && !told.contains("hunter2"), "{told}");
+    // The workload itself is given it.
+    assert!(world.host.launched_with("PASSWORD", CANARY));
 }

@@ -33,6 +33,22 @@ async fn it_sleeps_when_nobody_was_inside_for_the_idle_timeout_and_not_before() 
 }
 
 #[tokio::test]
+async fn one_that_waits_for_the_end_of_a_run_does_not_keep_it_awake() {
+    let world = World::new("idle_timeout = \"60s\"").await;
+    let held = world.lease().await.unwrap();
+    let ended = world.lease().await.unwrap().ended();
+    world.settle().await;
+    world.pass(IDLE * 2).await;
+    world.settle().await;
+    assert_eq!(world.services.status(&alice()).unwrap().observed, Observed::Running, "a lease is held");
+    drop(held);
+    world.settle().await;
+    world.pass(IDLE).await;
+    ended.await;
+    world.until(Observed::Asleep).await;
+}
+
+#[tokio::test]
 async fn without_an_idle_timeout_it_never_sleeps() {
     let world = World::new("").await;
     drop(world.lease().await.unwrap());

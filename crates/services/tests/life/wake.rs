@@ -122,6 +122,24 @@ async fn a_request_waits_no_longer_than_its_deadline() {
 }
 
 #[tokio::test]
+async fn a_request_waits_no_longer_than_its_service_may_take_to_answer() {
+    let world = World::new("request_timeout = \"2s\"").await;
+    world.host.plan([Start::Held]);
+    let services = world.services.clone();
+    let mut request =
+        tokio::spawn(async move { services.lease(&alice(), Instant::now() + Duration::from_secs(60)).await });
+    world.until(Observed::Starting).await;
+    world.pass(Duration::from_millis(1900)).await;
+    assert!(!request.is_finished(), "it gave up before its time");
+    world.pass(Duration::from_millis(100)).await;
+    assert!(matches!((&mut request).await.unwrap(), Err(LeaseError::TimedOut { .. })));
+    // The start goes on, and the next request finds it done.
+    world.host.let_start();
+    assert!(world.lease().await.is_ok());
+    assert_eq!(world.host.launches(), 1);
+}
+
+#[tokio::test]
 async fn no_more_requests_wait_than_the_hold_queue_takes() {
     let world = World::new("hold_queue = 3").await;
     world.host.plan([Start::Held]);

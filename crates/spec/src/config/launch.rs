@@ -38,12 +38,12 @@ impl ServiceSpec {
             ("LANG".to_owned(), "C.UTF-8".to_owned()),
             ("PATH".to_owned(), PATH.to_owned()),
         ]);
-        env.extend(self.env.iter().map(|(name, value)| (name.clone(), fill(value))));
+        env.extend(self.env.iter().map(|(name, value)| (name.clone(), fill(value.expose()))));
         env.insert("PORT".to_owned(), port.clone());
         env.insert("SOCKET_PATH".to_owned(), socket.to_string());
         Launch {
             argv: self.command.iter().map(|word| fill(word)).collect(),
-            env: env.into_iter().collect(),
+            env: env.into_iter().map(|(name, value)| (name, value.into())).collect(),
             workdir: self.workdir.clone(),
             data_dir: tenant_dir,
             mounts: self.mounts.clone(),

@@ -16,6 +16,7 @@ mod documented;
 mod error;
 mod kind;
 mod launch;
+mod overrides;
 mod problem;
 mod raw;
 mod read;
@@ -33,6 +34,7 @@ use toml::de::{DeTable, DeValue};
 
 pub use error::ConfigError;
 pub use kind::{KeyAdvice, ProblemKind};
+pub use overrides::OverrideError;
 pub use problem::Problem;
 pub use service::{HealthCheck, RestartMode, RestartPolicy, ServiceSpec, SleepMode};
 

@@ -77,6 +77,25 @@ fn line(text: &str, longest: usize) -> String {
     shown
 }
 
+/// Whether the value of this key may be a password: it is of an `env`.
+fn is_secret(key: &str) -> bool {
+    key.starts_with("service.") && (key.contains(".env.") || key.ends_with(".env"))
+}
+
+/// The same problem, without what was typed. A near miss of a placeholder is no secret.
+fn concealed(kind: ProblemKind) -> ProblemKind {
+    match kind {
+        ProblemKind::WrongType { expected, example, .. } => {
+            ProblemKind::WrongType { expected, found: "something else".to_owned(), example }
+        }
+        ProblemKind::UnknownPlaceholder { similar: None, .. } => {
+            ProblemKind::UnknownPlaceholder { name: "...".to_owned(), similar: None }
+        }
+        ProblemKind::HomePath(_) => ProblemKind::HomePath("~/...".to_owned()),
+        other => other,
+    }
+}
+
 /// Where something stands in the file.
 #[derive(Debug, Clone, Default)]
 pub(super) struct At {
@@ -124,10 +143,12 @@ impl Problems {
     /// The problems in the order of the file, and how many more there were.
     pub(super) fn finish(mut self, text: &str) -> (Vec<Problem>, usize) {
         self.found.sort_by_key(|(at, _)| at.span.start);
-        let located = |(at, kind): (At, ProblemKind)| Problem {
-            snippet: Snippet::new(text, &at.span),
-            key: at.key,
-            kind,
+        let located = |(at, kind): (At, ProblemKind)| {
+            let snippet = Snippet::new(text, &at.span);
+            match is_secret(&at.key) {
+                true => Problem { snippet: snippet.concealed(), key: at.key, kind: concealed(kind) },
+                false => Problem { snippet, key: at.key, kind },
+            }
         };
         (self.found.into_iter().map(located).collect(), self.omitted)
     }

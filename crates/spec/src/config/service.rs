@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{InstanceId, Level, LevelChoice, Limits, Mount, Network, ServiceName};
+use crate::{InstanceId, Level, LevelChoice, Limits, Mount, Network, Secret, ServiceName};
 
 /// What happens to an idle instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -85,7 +85,7 @@ pub struct ServiceSpec {
     /// Program and arguments, with `{name} {id} {data_dir} {port} {socket}` not yet filled in.
     pub command: Vec<String>,
     /// Environment, values with the same placeholders.
-    pub env: BTreeMap<String, String>,
+    pub env: BTreeMap<String, Secret>,
     /// Working directory, absolute.
     pub workdir: PathBuf,
     /// Root of the tenants' data, absolute (`{data_dir}` in templates); `{data_dir}/{id}` is writable.

@@ -45,6 +45,25 @@ impl Snippet {
     }
 }
 
+impl Snippet {
+    /// The same place, in a line without its values: everything behind the name of the key is covered.
+    pub(super) fn concealed(self) -> Self {
+        let keep = |at: usize| self.marks_a_name() && (self.indent..self.indent + self.marks).contains(&at);
+        // Of a line that is cut at its beginning nobody knows what it begins with.
+        let whole = self.indent + 1 == self.column;
+        let name = self.shown.split_once('=').filter(|_| whole).map_or("", |(name, _)| name);
+        let from = name.chars().count();
+        let cover = |(at, c): (usize, char)| if at < from || c == ' ' || keep(at) { c } else { '*' };
+        Self { shown: self.shown.chars().enumerate().map(cover).collect(), ..self }
+    }
+
+    /// Whether what is marked is the name of a key: it is followed by `=`.
+    fn marks_a_name(&self) -> bool {
+        let behind: String = self.shown.chars().skip(self.indent + self.marks).collect();
+        behind.trim_start().starts_with('=')
+    }
+}
+
 impl fmt::Display for Snippet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let number = self.line.to_string();

@@ -73,7 +73,7 @@ pub(super) fn error(name: &InstanceName, e: ServicesError) -> ControlError {
     match e {
         ServicesError::UnknownService(_) => ControlError::UnknownService(name),
         ServicesError::UnknownInstance(_) => ControlError::UnknownInstance(name),
-        ServicesError::Failed { why } => not_started(name, &why),
+        ServicesError::Failed { why, hint } => not_started(name, why, hint),
         ServicesError::Stopped => ControlError::Stopped { name },
         ServicesError::Busy(_) => ControlError::Busy { name },
         ServicesError::Store { source, .. } => ControlError::Write(source),
@@ -82,11 +82,8 @@ pub(super) fn error(name: &InstanceName, e: ServicesError) -> ControlError {
     }
 }
 
-/// The reason carries the hint of whoever knew it best.
-fn not_started(name: InstanceName, why: &str) -> ControlError {
-    let (why, hint) = match why.split_once("; hint: ") {
-        Some((why, hint)) => (why.to_owned(), hint.to_owned()),
-        None => (why.to_owned(), format!("run `insula why {name}` for the whole story")),
-    };
+/// The hint is that of whoever knew it best.
+fn not_started(name: InstanceName, why: String, hint: Option<String>) -> ControlError {
+    let hint = hint.unwrap_or_else(|| format!("run `insula why {name}` for the whole story"));
     ControlError::NotStarted { name, why, hint }
 }

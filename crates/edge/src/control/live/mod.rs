@@ -2,10 +2,13 @@
 
 mod convert;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use insula_api::{Detail, Health, HostIds, LogLine, Output, Processes, Summary, Timestamp, Usage, Why};
+use insula_api::{
+    Detail, Footprint, Health, HostIds, LogLine, Output, Processes, Summary, Timestamp, Usage, Why,
+};
 use insula_services::{Inspect, Overview, Services};
 use insula_spec::{Config, IdRange, InstanceName};
 use insula_store::{Cursor, Heads, LogQuery, LogRow, Store};
@@ -43,6 +46,12 @@ pub struct Place {
     pub port: u16,
 }
 
+/// Tells what the daemon holds ready and uses. It may block for a moment.
+pub trait Gauge: Send + Sync + fmt::Debug + 'static {
+    /// At this moment.
+    fn read(&self) -> Footprint;
+}
+
 /// Services and store behind the control API.
 #[derive(Debug)]
 pub struct Live {
@@ -50,13 +59,28 @@ pub struct Live {
     store: Store,
     config: Arc<Config>,
     place: Place,
+    gauge: Arc<dyn Gauge>,
 }
 
 impl Live {
     /// Joins what the API speaks for.
     #[must_use]
-    pub fn new(services: Services, store: Store, config: Arc<Config>, place: Place) -> Self {
-        Self { services, store, config, place }
+    pub fn new(
+        services: Services,
+        store: Store,
+        config: Arc<Config>,
+        place: Place,
+        gauge: Arc<dyn Gauge>,
+    ) -> Self {
+        Self { services, store, config, place, gauge }
+    }
+
+    async fn footprint(&self) -> Footprint {
+        let gauge = Arc::clone(&self.gauge);
+        tokio::task::spawn_blocking(move || gauge.read()).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot tell what the daemon uses");
+            Footprint::default()
+        })
     }
 
     fn url(&self, name: &InstanceName) -> String {
@@ -126,6 +150,7 @@ impl Operations for Live {
             url: apex_url(&self.place.domain, self.place.port),
             config: self.config.path.display().to_string(),
             instances: convert::counts(self.services.list().iter().map(|o| o.status.observed)),
+            footprint: self.footprint().await,
         })
     }
 

@@ -75,7 +75,10 @@ fn problem(error: ClientError) -> Problem {
 async fn every_call_is_answered() {
     let server = Server::start(own());
     let client = server.client();
-    assert_eq!(client.health().await.unwrap().instances.up, 1);
+    let health = client.health().await.unwrap();
+    assert_eq!((health.instances.up, health.footprint.shells), (1, 2));
+    let memory = (health.footprint.shells_memory_bytes, health.footprint.daemon_memory_bytes);
+    assert_eq!(memory, (Some(4096), None), "what is not known must not come as a number");
     assert_eq!(client.instances().await.unwrap().instances.len(), 1);
     assert_eq!(client.inspect(&alice()).await.unwrap().command, ["app"]);
     assert_eq!(client.why(&alice()).await.unwrap().finding.code, "running");

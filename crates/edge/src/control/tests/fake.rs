@@ -5,7 +5,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use insula_api::{
-    Cause, Counts, Detail, Health, LogLine, Observed, Output, Status, Summary, Timestamp, Usage, Wanted, Why,
+    Cause, Counts, Detail, Footprint, Health, LogLine, Observed, Output, Status, Summary, Timestamp, Usage,
+    Wanted, Why,
 };
 use insula_spec::{InstanceName, Limits, Network};
 use insula_store::{Cursor, Heads};
@@ -76,6 +77,7 @@ impl Operations for std::sync::Arc<Fake> {
             url: "http://localhost/".into(),
             config: "/insula.toml".into(),
             instances: Counts { up: 1, ..Counts::default() },
+            footprint: Footprint { shells: 2, shells_memory_bytes: Some(4096), daemon_memory_bytes: None },
         })
     }
 

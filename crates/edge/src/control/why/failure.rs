@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use insula_spec::{InstanceName, ServiceSpec};
+use insula_services::{Exit, Failure as Detail};
+use insula_spec::{InstanceName, Network, ServiceSpec};
 use insula_store::{Event, EventKind};
+
+/// No such file (`errno(3)`).
+const ENOENT: i32 = 2;
 
 /// Kinds of failure, each with its own advice.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,7 +15,7 @@ pub(super) enum Failure {
     /// The main process ended before it accepted connections.
     ExitedAtOnce { how: String },
     /// It ran, and never accepted connections.
-    NeverListened,
+    NeverListened { limit: Duration },
     /// The kernel killed it for its memory.
     Oom,
     /// The program is not there.
@@ -31,7 +35,7 @@ impl Failure {
     pub(super) const fn code(&self) -> &'static str {
         match self {
             Self::ExitedAtOnce { .. } => "exited_at_once",
-            Self::NeverListened => "never_listened",
+            Self::NeverListened { .. } => "never_listened",
             Self::Oom => "oom",
             Self::UnknownProgram { .. } => "unknown_program",
             Self::Crashed { .. } => "crashed",
@@ -45,9 +49,8 @@ impl Failure {
     pub(super) fn cause(&self, spec: &ServiceSpec) -> String {
         match self {
             Self::ExitedAtOnce { how } => format!("it {how} before it accepted connections"),
-            Self::NeverListened => {
-                let limit = seconds(spec.startup_timeout);
-                format!("it did not accept connections within `startup_timeout` {limit}")
+            Self::NeverListened { limit } => {
+                format!("it did not accept connections within `startup_timeout` {}", seconds(*limit))
             }
             Self::Oom => match spec.limits.memory {
                 Some(limit) => format!("the kernel killed it for passing its memory limit of {limit} (oom)"),
@@ -68,13 +71,21 @@ impl Failure {
 
     /// What to do about it.
     pub(super) fn remediation(&self, name: &InstanceName, spec: &ServiceSpec) -> String {
+        let advice = self.advice(name, spec);
+        if spec.network == Network::Isolated && self.may_miss_network() {
+            return format!("{advice}; it has {}", spec.network.outbound());
+        }
+        advice
+    }
+
+    fn advice(&self, name: &InstanceName, spec: &ServiceSpec) -> String {
         match self {
             Self::ExitedAtOnce { .. } => format!(
                 "read `insula logs {name}`; then run the `command` by hand in `{}`: only that directory, the \
                  tenant's data directory, `mounts` and the system directories are visible to it",
                 spec.workdir.display()
             ),
-            Self::NeverListened => {
+            Self::NeverListened { .. } => {
                 "let it listen on the port in `PORT` (or the socket in `SOCKET_PATH`), on 127.0.0.1 or ::1; or \
                  raise `startup_timeout` if it needs longer"
                     .to_owned()
@@ -93,6 +104,18 @@ impl Failure {
             Self::NotStarted { hint, .. } => {
                 hint.clone().unwrap_or_else(|| "run `insula doctor` to see what this host can do".to_owned())
             }
+        }
+    }
+
+    /// Whether a program that fails so may have looked for something outside.
+    const fn may_miss_network(&self) -> bool {
+        match self {
+            Self::ExitedAtOnce { .. }
+            | Self::NeverListened { .. }
+            | Self::Crashed { .. }
+            | Self::CrashLoop { .. }
+            | Self::Unhealthy { .. } => true,
+            Self::Oom | Self::UnknownProgram { .. } | Self::NotStarted { .. } => false,
         }
     }
 }
@@ -136,46 +159,33 @@ fn ended<'a>(how: String, oom: bool, earlier: impl Iterator<Item = &'a Event> + 
     if times > 2 { Failure::CrashLoop { how, times } } else { Failure::Crashed { how } }
 }
 
-/// The one place that knows how the event log tells of failures.
+/// What one event tells of.
 fn read(event: &Event) -> Option<Sign> {
-    match event.kind {
-        EventKind::Exited => Some(exit(event)),
-        EventKind::Refused => not_started(&event.cause).map(Sign::Failure),
-        EventKind::Health if event.cause.starts_with("unhealthy") => {
-            Some(Sign::Failure(Failure::Unhealthy {
-                how: format!("its health check failed: {}", event.cause),
-            }))
+    let failure = match Detail::of(event)? {
+        Detail::Ended { exit } => return Some(Sign::Ended { how: how(exit), oom: exit == Exit::Oom }),
+        Detail::NeverListened { limit_ms } => {
+            Failure::NeverListened { limit: Duration::from_millis(limit_ms) }
         }
-        // `failed` says only that it was given up; the reason is an earlier event.
-        _ => None,
-    }
-}
-
-fn exit(event: &Event) -> Sign {
-    let reason = event.detail.get("reason").and_then(|r| r.as_str());
-    let value = event.detail.get("value").and_then(serde_json::Value::as_i64).unwrap_or_default();
-    let how = match reason {
-        Some("code") => format!("exited with status {value}"),
-        Some("signal") => format!("was killed by signal {value}"),
-        _ => format!("ended ({})", event.cause),
+        Detail::Exec { program, errno: Some(errno), .. } if errno == ENOENT => {
+            Failure::UnknownProgram { program }
+        }
+        Detail::Unhealthy { ill: true, .. } => {
+            Failure::Unhealthy { how: format!("its health check failed: {}", event.cause) }
+        }
+        Detail::Exec { hint, .. } => Failure::NotStarted { how: event.cause.clone(), hint: Some(hint) },
+        Detail::NotStarted { hint } => Failure::NotStarted { how: event.cause.clone(), hint },
+        // A few failed checks do not end an instance.
+        _ => return None,
     };
-    Sign::Ended { how, oom: reason == Some("oom") }
+    Some(Sign::Failure(failure))
 }
 
-/// A start that failed before the workload could end by itself.
-fn not_started(cause: &str) -> Option<Failure> {
-    let why = cause.strip_prefix("the start failed: ")?;
-    if why.starts_with("it did not accept connections within") {
-        return Some(Failure::NeverListened);
+fn how(exit: Exit) -> String {
+    match exit {
+        Exit::Code(status) => format!("exited with status {status}"),
+        Exit::Signal(signal) => format!("was killed by signal {signal}"),
+        Exit::Oom | Exit::Lost => format!("ended ({exit})"),
     }
-    let (why, hint) = why.split_once("; hint: ").map_or((why, None), |(why, hint)| (why, Some(hint)));
-    let program = why.strip_prefix("cannot execute `").and_then(|rest| rest.split_once('`'));
-    Some(match program {
-        Some((program, rest)) if rest.contains("os error 2") => {
-            Failure::UnknownProgram { program: program.to_owned() }
-        }
-        _ => Failure::NotStarted { how: why.to_owned(), hint: hint.map(str::to_owned) },
-    })
 }
 
 fn seconds(duration: Duration) -> String {

@@ -18,8 +18,8 @@ pub(super) fn find(case: &Case<'_>) -> Finding {
     let events: Vec<_> = case.events().collect();
     let newest = || failure::newest(events.iter().copied());
     match case.status.observed {
-        Observed::Starting if !comes_back(case) => plain(case),
-        Observed::Failed | Observed::BackingOff | Observed::Starting => {
+        Observed::Starting | Observed::Stopping if !has_failed(case) => plain(case),
+        Observed::Failed | Observed::BackingOff | Observed::Starting | Observed::Stopping => {
             newest().map_or_else(|| plain(case), |failure| about(case, &failure))
         }
         Observed::Running if ill(case) => about(case, &Failure::Unhealthy { how: case.status.why.clone() }),
@@ -27,9 +27,9 @@ pub(super) fn find(case: &Case<'_>) -> Finding {
     }
 }
 
-/// Whether this start follows a failure.
-fn comes_back(case: &Case<'_>) -> bool {
-    let after = [EventKind::Restarted, EventKind::Exited, EventKind::Refused];
+/// Whether a failure is the newest that is known: this start, or this end, follows it.
+fn has_failed(case: &Case<'_>) -> bool {
+    let after = [EventKind::Restarted, EventKind::Exited, EventKind::StartFailed];
     case.events().next().is_some_and(|e| after.contains(&e.kind))
 }
 

@@ -39,7 +39,7 @@ impl Case<'_> {
 
     /// What the last life wrote to standard error: everything since the life before it ended.
     fn last_words(&self) -> Vec<&str> {
-        let ended = |e: &&Event| matches!(e.kind, EventKind::Exited | EventKind::Refused);
+        let ended = |e: &&Event| matches!(e.kind, EventKind::Exited | EventKind::StartFailed);
         let since = self.events().filter(ended).nth(1).map(|e| e.time);
         let late = |time: SystemTime| since.is_none_or(|since| time > since);
         self.stderr.iter().filter(|(time, _)| late(*time)).map(|(_, line)| line.as_str()).collect()

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use insula_api::{Observed, Status, Timestamp, Wanted, Why};
-use insula_spec::{Config, ServiceSpec};
+use insula_spec::{Config, Network, ServiceSpec};
 use insula_store::{Event, EventKind, EventRow};
 use serde_json::json;
 
-use super::{Case, explain};
+use super::{Case, explain, failure};
 
 fn spec() -> ServiceSpec {
     let text = "[service.notes]\ncommand = \"app\"\nstartup_timeout = \"2s\"\nmemory = \"64M\"\n";
@@ -40,12 +40,18 @@ fn event(kind: EventKind, cause: &str) -> Event {
     Event { time: at(0), ..Event::new(kind, cause) }
 }
 
-fn exited(cause: &str, detail: serde_json::Value) -> Event {
-    event(EventKind::Exited, cause).detail(detail)
+/// The words of the events say nothing here: what is found must come from their details.
+fn exited(detail: serde_json::Value) -> Event {
+    event(EventKind::Exited, "words").detail(detail)
 }
 
 fn code(status: i32) -> Event {
-    exited(&format!("exited with status {status}"), json!({ "reason": "code", "value": status }))
+    let event = exited(json!({ "failure": "ended", "reason": "code", "value": status }));
+    Event { cause: format!("exited with status {status}"), ..event }
+}
+
+fn start_failed(cause: &str, detail: serde_json::Value) -> Event {
+    event(EventKind::StartFailed, cause).detail(detail)
 }
 
 fn gave_up() -> Event {
@@ -63,8 +69,8 @@ fn a_program_that_exits_at_once() {
 
 #[test]
 fn a_program_that_never_listens() {
-    let late = "the start failed: it did not accept connections within 2s (`startup_timeout`)";
-    let story = vec![event(EventKind::Spawned, "asked"), event(EventKind::Refused, late), gave_up()];
+    let late = start_failed("words", json!({ "failure": "never_listened", "limit_ms": 2000 }));
+    let story = vec![event(EventKind::Spawned, "asked"), late, gave_up()];
     let found = why(Observed::Failed, story);
     assert_eq!(found.finding.code, "never_listened");
     assert!(found.finding.cause.contains("within `startup_timeout` 2 s"), "{}", found.finding.cause);
@@ -73,7 +79,7 @@ fn a_program_that_never_listens() {
 
 #[test]
 fn a_program_killed_for_its_memory() {
-    let oom = exited("killed for passing its memory limit (oom)", json!({ "reason": "oom" }));
+    let oom = exited(json!({ "failure": "ended", "reason": "oom" }));
     for ready in [true, false] {
         let mut story = vec![event(EventKind::Woken, "a request came")];
         story.extend(ready.then(|| event(EventKind::Ready, "it accepts")));
@@ -86,15 +92,16 @@ fn a_program_killed_for_its_memory() {
 
 #[test]
 fn a_program_that_is_not_there() {
-    let missing =
-        "the start failed: cannot execute `frobnicate`: No such file or directory (os error 2); hint: x";
-    let found = why(Observed::Failed, vec![event(EventKind::Refused, missing), gave_up()]);
+    let exec = |errno: i32| {
+        let detail = json!({ "failure": "exec", "program": "frobnicate", "errno": errno, "hint": "x" });
+        start_failed("cannot execute it", detail)
+    };
+    let found = why(Observed::Failed, vec![exec(2), gave_up()]);
     assert_eq!(found.finding.code, "unknown_program");
     assert!(found.finding.cause.contains("`frobnicate`"), "{}", found.finding.cause);
     assert!(found.finding.remediation.contains("`mounts`"), "{}", found.finding.remediation);
     // Another reason not to execute it is not this one.
-    let denied = missing.replace("No such file or directory (os error 2)", "Permission denied (os error 13)");
-    let found = why(Observed::Failed, vec![event(EventKind::Refused, &denied), gave_up()]);
+    let found = why(Observed::Failed, vec![exec(13), gave_up()]);
     assert_eq!((found.finding.code.as_str(), found.finding.remediation.as_str()), ("not_started", "x"));
 }
 
@@ -169,9 +176,50 @@ last lines on standard error:
   | Traceback
   | ImportError: no module
 what happened, newest first:
-  2023-11-14T22:13:20.000000Z  failed      given up
-  2023-11-14T22:13:20.000000Z  exited      exited with status 3
-  2023-11-14T22:13:20.000000Z  spawned     asked by the operator
+  2023-11-14T22:13:20.000000Z  failed        given up
+  2023-11-14T22:13:20.000000Z  exited        exited with status 3
+  2023-11-14T22:13:20.000000Z  spawned       asked by the operator
 hint: read `insula logs notes:alice`";
     assert!(text.starts_with(expected), "{text}");
+}
+
+#[test]
+fn words_alone_are_no_failure() {
+    let words = "cannot execute `frobnicate`: No such file or directory (os error 2)";
+    let story = vec![event(EventKind::StartFailed, words), event(EventKind::Health, "unhealthy"), gave_up()];
+    assert_eq!(why(Observed::Failed, story).finding.code, "failed");
+}
+
+#[test]
+fn a_sick_one_is_told_from_one_that_missed_a_check() {
+    let check = |ill: bool| {
+        let detail = json!({ "failure": "unhealthy", "failures": 3, "ill": ill });
+        event(EventKind::Health, "GET / answered 500").detail(detail)
+    };
+    let found = why(Observed::BackingOff, vec![check(true)]);
+    assert_eq!(found.finding.code, "unhealthy");
+    assert!(found.finding.cause.contains("answered 500"), "{}", found.finding.cause);
+    assert_eq!(why(Observed::BackingOff, vec![check(false)]).finding.code, "backing_off");
+}
+
+#[test]
+fn a_program_that_may_miss_the_network_is_told_of_it() {
+    let fails = |network| {
+        let name = "notes:alice".parse().unwrap();
+        let spec = ServiceSpec { network, ..spec() };
+        failure::Failure::ExitedAtOnce { how: "exited".into() }.remediation(&name, &spec)
+    };
+    assert!(fails(Network::Isolated).contains("`network = \"host\"`"));
+    assert!(!fails(Network::Host).contains("network"));
+    let found = why(Observed::Failed, vec![exited(json!({ "failure": "ended", "reason": "oom" }))]);
+    assert!(!found.finding.remediation.contains("network"), "memory has nothing to do with the network");
+}
+
+#[test]
+fn what_is_being_taken_down_after_a_failure_says_so() {
+    let late = start_failed("words", json!({ "failure": "never_listened", "limit_ms": 2000 }));
+    let found = why(Observed::Stopping, vec![event(EventKind::Spawned, "asked"), late]);
+    assert_eq!(found.finding.code, "never_listened");
+    let found = why(Observed::Stopping, vec![event(EventKind::Spawned, "asked")]);
+    assert_eq!(found.finding.code, "stopping");
 }

@@ -23,9 +23,7 @@ pub(super) fn tell(case: &Case<'_>, finding: &Finding, stderr: &[&str]) -> Strin
         lines.push("what happened, newest first:".to_owned());
         lines.extend(case.events().take(EVENTS).map(|event| {
             let time = Timestamp::from(event.time);
-            // The advice of the moment is at the end, once.
-            let cause = event.cause.split("; hint: ").next().unwrap_or_default();
-            format!("  {time}  {:<10}  {cause}", event.kind.as_str()).trim_end().to_owned()
+            format!("  {time}  {:<12}  {}", event.kind.as_str(), event.cause).trim_end().to_owned()
         }));
     }
     if !cause.remediation.is_empty() {

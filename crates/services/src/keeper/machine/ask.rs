@@ -157,7 +157,7 @@ impl Turn<'_> {
             Then::BackOff { until, why } => {
                 self.wait_or_refuse(why.clone(), until);
                 let delay = until.saturating_duration_since(self.now);
-                self.m.why = Some(format!("{why}; next start in {delay:?}").into());
+                self.m.why = Some(why.reworded(format!("{why}; next start in {delay:?}")));
                 self.m.state = State::BackingOff { until, why };
             }
             Then::Failed { why, retry_at } => {

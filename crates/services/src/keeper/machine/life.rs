@@ -8,6 +8,7 @@ use insula_store::Wanted;
 use tokio::time::Instant;
 
 use super::{Action, Answer, Cause, Check, Health, Note, RETRY_SOON, State, Step, Then, Turn, Walls, Why};
+use crate::failure::Failure;
 
 impl Turn<'_> {
     pub(super) fn start(&mut self, cause: Cause) {
@@ -159,8 +160,8 @@ impl Turn<'_> {
         }
         let so_far = u32::try_from(self.m.restarts.len()).unwrap_or(u32::MAX);
         if so_far >= policy.max_restarts {
-            let why = format!("{why}; restarted {so_far} times within {window:?}, which is the limit");
-            return Then::Failed { why: why.into(), retry_at: self.now + policy.backoff_max };
+            let text = format!("{why}; restarted {so_far} times within {window:?}, which is the limit");
+            return Then::Failed { why: why.reworded(text), retry_at: self.now + policy.backoff_max };
         }
         let until = self.now + delay(so_far, policy.backoff, policy.backoff_max);
         Then::BackOff { until, why }
@@ -261,8 +262,11 @@ impl Turn<'_> {
         match self.m.state.clone() {
             State::Starting { step: Step::Listening, until, .. } if now >= until => {
                 let limit = self.spec.startup_timeout;
-                let why: Why =
-                    format!("it did not accept connections within {limit:?} (`startup_timeout`)").into();
+                let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+                let why = Why::of(
+                    format!("it did not accept connections within {limit:?} (`startup_timeout`)"),
+                    Failure::NeverListened { limit_ms },
+                );
                 self.note(Note::StartFailed(why.clone()));
                 let then = self.after_failure(why);
                 self.failed_start(then);

@@ -29,9 +29,9 @@ mod ask;
 mod life;
 #[cfg(test)]
 mod model;
+mod why;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 use insula_isolation::Exit;
@@ -39,15 +39,13 @@ use insula_spec::ServiceSpec;
 use insula_store::Wanted;
 use tokio::time::Instant;
 
+pub(crate) use self::why::Why;
 use crate::status::Observed;
 
 /// Least time after which a client is asked to try again.
 pub(crate) const RETRY_SOON: Duration = Duration::from_secs(1);
 /// Requests wait for a restart that is at most this far away.
 const SHORT_WAIT: Duration = Duration::from_secs(5);
-
-/// A reason, shared by all who are told.
-pub(crate) type Why = Arc<str>;
 
 /// Where an instance is.
 #[derive(Debug, Clone, PartialEq)]

@@ -40,6 +40,8 @@ struct Inner {
     always: Option<Start>,
     workloads: HashMap<String, Arc<Workload>>,
     launches: usize,
+    /// The environment of the last launch.
+    env: Vec<(String, insula_spec::Secret)>,
     relaunches: usize,
     adoptions: usize,
     stops: usize,
@@ -105,6 +107,11 @@ impl Host {
 
     pub(crate) fn launches(&self) -> usize {
         self.inner().launches
+    }
+
+    /// Whether the last launch had this variable.
+    pub(crate) fn launched_with(&self, name: &str, value: &str) -> bool {
+        self.inner().env.iter().any(|(n, v)| n == name && v.expose() == value)
     }
 
     pub(crate) fn relaunches(&self) -> usize {
@@ -183,12 +190,13 @@ impl Backend for Fake {
     fn launch<'a>(&'a self, launch: &'a Launch) -> BoxFuture<'a, Result<Box<dyn Sandbox>, LaunchError>> {
         Box::pin(async move {
             self.0.inner().launches += 1;
+            self.0.inner().env = launch.env.clone();
             self.0.changed();
             let start = self.0.next_start();
             match start {
                 Start::Held => self.0.held.notified().await,
                 Start::NoProgram => {
-                    let source = io::Error::from(io::ErrorKind::NotFound);
+                    let source = io::Error::from_raw_os_error(2);
                     return Err(LaunchError::Exec { program: "app".to_owned(), source });
                 }
                 Start::NoWalls => return Err(LaunchError::Agent("no luck".to_owned())),

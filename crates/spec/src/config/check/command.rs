@@ -9,6 +9,7 @@ use super::super::read::{Entries, Given};
 use super::super::similar::similar;
 use super::super::template::{self, Piece};
 use super::Check;
+use crate::Secret;
 
 /// Variables that Insula sets, and the placeholder with the same value.
 const RESERVED: &[(&str, &str)] = &[("PORT", "port"), ("SOCKET_PATH", "socket")];
@@ -56,7 +57,7 @@ impl Check<'_> {
     }
 
     /// The environment that the user declared.
-    pub(super) fn env(&mut self, given: Entries<String>) -> BTreeMap<String, String> {
+    pub(super) fn env(&mut self, given: Entries<String>) -> BTreeMap<String, Secret> {
         let mut env = BTreeMap::new();
         for entry in given.0 {
             let name = entry.key.value;
@@ -67,7 +68,7 @@ impl Check<'_> {
                 self.problem(&entry.key.at, ProblemKind::ReservedEnv(slot));
             }
             self.template(&entry.value);
-            env.insert(name, entry.value.value);
+            env.insert(name, entry.value.value.into());
         }
         env
     }

@@ -10,6 +10,8 @@ mod references;
 mod scalars;
 mod service;
 
+pub(super) use network::domain_name;
+
 use std::path::{Path, PathBuf};
 
 use super::kind::ProblemKind;

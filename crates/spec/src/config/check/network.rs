@@ -9,23 +9,28 @@ use super::Check;
 /// Longest DNS name as text (RFC 1035, section 2.3.4), less the two labels of 63 that go in front.
 const DOMAIN_MAX: usize = 253 - 2 * 64;
 
+/// A DNS name in lower case; `None` when it is none.
+pub(in crate::config) fn domain_name(text: &str) -> Option<String> {
+    let name = text.to_ascii_lowercase();
+    let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let label = |label: &str| {
+        let bytes = label.as_bytes();
+        bytes.len() <= 63
+            && bytes.iter().all(|&b| word(b) || b == b'-')
+            && bytes.first().is_some_and(|&b| word(b))
+            && bytes.last().is_some_and(|&b| word(b))
+    };
+    let good = name.len() <= DOMAIN_MAX && name.split('.').all(label) && name.parse::<IpAddr>().is_err();
+    good.then_some(name)
+}
+
 impl Check<'_> {
     /// A DNS name, in lower case.
     pub(super) fn domain(&mut self, given: &Given<String>) -> String {
-        let name = given.value.to_ascii_lowercase();
-        let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-        let label = |label: &str| {
-            let bytes = label.as_bytes();
-            bytes.len() <= 63
-                && bytes.iter().all(|&b| word(b) || b == b'-')
-                && bytes.first().is_some_and(|&b| word(b))
-                && bytes.last().is_some_and(|&b| word(b))
-        };
-        let good = name.len() <= DOMAIN_MAX && name.split('.').all(label) && name.parse::<IpAddr>().is_err();
-        if !good {
+        domain_name(&given.value).unwrap_or_else(|| {
             self.problem(&given.at, ProblemKind::Domain(given.value.clone()));
-        }
-        name
+            given.value.clone()
+        })
     }
 
     /// An address block in its canonical form, `10.0.0.0/8`.

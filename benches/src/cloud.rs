@@ -1,0 +1,162 @@
+//! Insula itself, as an operator would start it.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use serde_json::Value;
+
+use crate::http::PATIENCE;
+
+/// Services that are measured. `hot` is on the host's network, as the application behind nginx is.
+const CONFIG: &str = r#"
+[settings]
+data_dir = "./data"
+port = 0
+
+[service.hot]
+command = "./insula-bench app"
+network = "host"
+
+[service.cold]
+command = "./insula-bench app"
+idle_timeout = "50ms"
+
+[service.ice]
+command = "./insula-bench app"
+idle_timeout = "50ms"
+sleep = "freeze"
+
+[service.python]
+command = "python3 -m http.server --bind 127.0.0.1 {port}"
+idle_timeout = "50ms"
+
+[service.node]
+command = "node server.js"
+idle_timeout = "50ms"
+
+[service.many]
+command = "./insula-bench app"
+
+[instances]
+hot = ["a"]
+cold = ["a"]
+ice = ["a"]
+python = ["a"]
+node = ["a"]
+"#;
+
+/// A server of the same size as `python3 -m http.server`.
+pub(crate) const NODE: &str =
+    "require('http').createServer((q, a) => a.end('hello')).listen(process.env.PORT, '127.0.0.1')\n";
+
+/// A daemon with its own home, in a folder that goes with it.
+#[derive(Debug)]
+pub(crate) struct Cloud {
+    insula: PathBuf,
+    dir: tempfile::TempDir,
+    daemon: Child,
+    pub(crate) port: u16,
+}
+
+impl Cloud {
+    /// Starts it, with `many` instances known of the service of that name.
+    pub(crate) fn start(insula: &Path, many: usize) -> anyhow::Result<Self> {
+        let dir = tempfile::Builder::new().prefix("insula-bench").tempdir()?;
+        // Tenants have ids of their own, and must reach the program.
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
+        fs::copy(std::env::current_exe()?, dir.path().join("insula-bench"))?;
+        fs::write(dir.path().join("server.js"), NODE)?;
+        let ids: Vec<_> = (0..many).map(|n| format!("\"i{n}\"")).collect();
+        fs::write(dir.path().join("insula.toml"), format!("{CONFIG}many = [{}]\n", ids.join(", ")))?;
+        let insula = fs::canonicalize(insula).with_context(|| format!("`{}`", insula.display()))?;
+        let mut daemon = Self::command(&insula, dir.path())
+            .args(["serve", "--config"])
+            .arg(dir.path().join("insula.toml"))
+            .stdout(Stdio::piped())
+            .stderr(fs::File::create(dir.path().join("insula.log"))?)
+            .spawn()
+            .context("cannot start insula")?;
+        let mut line = String::new();
+        BufReader::new(daemon.stdout.take().context("no output")?).read_line(&mut line)?;
+        let ready: Value = serde_json::from_str(&line).with_context(|| {
+            format!("insula did not start; see `{}`", dir.path().join("insula.log").display())
+        })?;
+        let port = ready["port"].as_u64().and_then(|port| u16::try_from(port).ok()).context("no port")?;
+        let cloud = Self { insula, dir, daemon, port };
+        for n in 0..many {
+            // Declared instances are up; they sleep until the slope is measured.
+            cloud.ask(&["stop", &format!("many:i{n}")])?;
+        }
+        Ok(cloud)
+    }
+
+    fn command(insula: &Path, dir: &Path) -> Command {
+        let mut command = Command::new(insula);
+        command
+            .env("INSULA_HOME", dir.join("home"))
+            .env("INSULA_LOG", "warn")
+            .arg("--json")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// A verb of the command line, answered as JSON.
+    pub(crate) fn ask(&self, verb: &[&str]) -> anyhow::Result<Value> {
+        let output = Self::command(&self.insula, self.dir.path()).args(verb).output()?;
+        anyhow::ensure!(output.status.success(), "`{verb:?}`: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    /// Waits until an instance is in a state.
+    pub(crate) fn until(&self, name: &str, state: &str) -> anyhow::Result<()> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let detail = self.ask(&["inspect", name])?;
+            if detail["status"]["observed"] == state {
+                return Ok(());
+            }
+            anyhow::ensure!(Instant::now() < until, "`{name}` is not {state}: {}", detail["status"]);
+            // The command line has no verb that waits for a state.
+            thread::park_timeout(Duration::from_millis(10));
+        }
+    }
+
+    /// Processes of the daemon alone: parent and worker, without agents and applications.
+    pub(crate) fn pids(&self) -> anyhow::Result<Vec<u32>> {
+        let worker = self.ask(&["health"])?["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
+        Ok(vec![self.daemon.id(), worker.context("no pid of the worker")?])
+    }
+
+    /// Where applications for comparison are found, too.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Ends it in order.
+    pub(crate) fn stop(mut self) -> anyhow::Result<()> {
+        self.terminate()?;
+        let status = self.daemon.wait()?;
+        anyhow::ensure!(status.success(), "insula ended with {status}");
+        Ok(())
+    }
+
+    fn terminate(&self) -> anyhow::Result<()> {
+        let pid = i32::try_from(self.daemon.id()).ok().and_then(rustix::process::Pid::from_raw);
+        Ok(rustix::process::kill_process(pid.context("no pid")?, rustix::process::Signal::TERM)?)
+    }
+}
+
+impl Drop for Cloud {
+    fn drop(&mut self) {
+        let runs = matches!(self.daemon.try_wait(), Ok(None));
+        if runs && (self.terminate().is_err() || self.daemon.wait().is_err()) {
+            crate::say("insula could not be ended").unwrap_or_default();
+        }
+    }
+}

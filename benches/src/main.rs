@@ -1,0 +1,87 @@
+//! `make bench`: Insula beside what a user would pick instead, in one run.
+//!
+//! ```text
+//! peers there? ──► servers up ──► round 1: a b c, round 2: a b c, … ──► tables: median, ratio, every round
+//! ```
+//! The machine may be busy with other things, so absolute numbers mean little. Everything that is compared is
+//! measured in turns, round by round, and told as a ratio beside the raw rounds and the load of the machine.
+//! Nothing leaves the loopback.
+#![forbid(unsafe_code)]
+
+mod app;
+mod cloud;
+mod http;
+mod memory;
+mod peers;
+mod process;
+mod proxy;
+mod table;
+mod wake;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use table::Table;
+
+/// The word after which this program is the application that is measured, instead of the measurement.
+const APP: &str = "app";
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy)]
+struct Extent {
+    /// Rounds of each comparison.
+    rounds: usize,
+    /// Seconds of load for each peer and round.
+    seconds: u32,
+    /// Wakes of each kind in each round.
+    wakes: usize,
+    /// Instances that run at once for the memory slope.
+    instances: usize,
+}
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let ended = match args.next().as_deref() {
+        Some(APP) => app::serve(),
+        first => run(first.map(PathBuf::from), args.next().as_deref()),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let text = format!("error: {error:#}\n");
+            // There is no other place to tell it, either.
+            if std::io::stderr().write_all(text.as_bytes()).is_err() {
+                return ExitCode::from(2);
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `insula-bench PATH-OF-INSULA [quick]`.
+fn run(insula: Option<PathBuf>, extent: Option<&str>) -> anyhow::Result<()> {
+    let insula = insula.context("usage: insula-bench PATH-OF-INSULA [quick]")?;
+    let extent = match extent {
+        None => Extent { rounds: 4, seconds: 3, wakes: 10, instances: 50 },
+        Some("quick") => Extent { rounds: 3, seconds: 1, wakes: 4, instances: 10 },
+        Some(other) => anyhow::bail!("`{other}` is not an extent; say `quick`, or nothing"),
+    };
+    peers::check()?;
+    say(&format!("load before: {}", process::load()?))?;
+    let cloud = cloud::Cloud::start(&insula, extent.instances)?;
+    proxy::measure(&cloud, extent)?.iter().try_for_each(show)?;
+    wake::measure(&cloud, extent)?.iter().try_for_each(show)?;
+    show(&memory::measure(&cloud, extent)?)?;
+    cloud.stop()?;
+    say(&format!("load after: {}", process::load()?))
+}
+
+fn show(table: &Table) -> anyhow::Result<()> {
+    say(&format!("\n{}", table.to_string().trim_end()))
+}
+
+fn say(text: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{text}").context("cannot write the result")
+}

@@ -1,0 +1,84 @@
+//! Results: for each subject its rounds, its median, and what that is beside the first subject.
+
+use std::fmt;
+
+/// One comparison.
+#[derive(Debug)]
+pub(crate) struct Table {
+    title: String,
+    unit: &'static str,
+    rows: Vec<(String, Vec<f64>)>,
+}
+
+impl Table {
+    /// A table of these subjects; the first is what the others are compared with.
+    pub(crate) fn new(title: impl Into<String>, unit: &'static str, subjects: &[&str]) -> Self {
+        let rows = subjects.iter().map(|name| ((*name).to_owned(), Vec::new())).collect();
+        Self { title: title.into(), unit, rows }
+    }
+
+    /// Adds one measurement of a subject.
+    pub(crate) fn add(&mut self, subject: usize, value: f64) {
+        if let Some((_, values)) = self.rows.get_mut(subject) {
+            values.push(value);
+        }
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} ({})", self.title, self.unit)?;
+        let first = self.rows.first().map_or(f64::NAN, |(_, values)| quantile(values, 0.5));
+        for (name, values) in &self.rows {
+            let (p50, p90) = (quantile(values, 0.5), quantile(values, 0.9));
+            let ratio = p50 / first;
+            write!(f, "  {name:<34} p50 {p50:>9.2}  p90 {p90:>9.2}  x{ratio:<6.2} [")?;
+            for (at, value) in values.iter().enumerate() {
+                write!(f, "{}{value:.1}", if at == 0 { "" } else { " " })?;
+            }
+            writeln!(f, "]")?;
+        }
+        Ok(())
+    }
+}
+
+/// The value below which this part of all values lies; not a number where there are none.
+fn quantile(values: &[f64], part: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = |at: usize| sorted.get(at).copied().unwrap_or(f64::NAN);
+    if part == 0.5 && sorted.len().is_multiple_of(2) && !sorted.is_empty() {
+        return f64::midpoint(middle(sorted.len() / 2 - 1), middle(sorted.len() / 2));
+    }
+    let rank = (1..=sorted.len()).find(|n| as_float(*n) >= part * as_float(sorted.len()));
+    rank.map_or(f64::NAN, |n| middle(n - 1))
+}
+
+fn as_float(n: usize) -> f64 {
+    f64::from(u32::try_from(n).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_values_that_were_measured_or_their_middle() {
+        assert_eq!(quantile(&[3.0, 1.0, 2.0], 0.5), 2.0);
+        assert_eq!(quantile(&[4.0, 1.0, 2.0, 3.0], 0.5), 2.5);
+        assert_eq!(quantile(&[5.0; 1], 0.9), 5.0);
+        let ten: Vec<_> = (1..=10).map(f64::from).collect();
+        assert_eq!(quantile(&ten, 0.9), 9.0);
+        assert!(quantile(&[], 0.5).is_nan());
+    }
+
+    #[test]
+    fn a_table_compares_with_its_first_row() {
+        let mut table = Table::new("title", "ms", &["floor", "it"]);
+        [1.0, 3.0, 2.0].into_iter().for_each(|v| table.add(0, v));
+        [4.0, 5.0, 3.0].into_iter().for_each(|v| table.add(1, v));
+        let text = table.to_string();
+        assert!(text.starts_with("title (ms)\n"), "{text}");
+        assert!(text.contains("x1.00") && text.contains("x2.00") && text.contains("[4.0 5.0 3.0]"), "{text}");
+    }
+}
