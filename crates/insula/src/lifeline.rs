@@ -169,7 +169,11 @@ impl Lifeline {
         while all.len() < boot.fds {
             let mut fds = Vec::new();
             match self.recv(&mut fds)? {
-                None => return Ok(None),
+                None => {
+                    // The lock came first and goes last, after the listeners.
+                    all.into_iter().rev().for_each(drop);
+                    return Ok(None);
+                }
                 Some(ToWorker::Fds(roles)) if roles.len() == fds.len() && !fds.is_empty() => {
                     all.extend(roles.into_iter().zip(fds));
                 }

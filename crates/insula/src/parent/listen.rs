@@ -3,7 +3,6 @@
 use std::fs::Permissions;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -90,12 +89,6 @@ pub(crate) struct Listeners {
 }
 
 impl Listeners {
-    /// All of their descriptors.
-    pub(crate) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let tcp = self.tcp.iter().map(|(_, listener)| listener);
-        self.http.iter().chain(tcp).map(AsFd::as_fd).chain([self.control.as_fd()])
-    }
-
     /// Opens all of them. A domain of `localhost` is served on the loopback only.
     pub(crate) fn open(config: &Config, control: &Path) -> Result<Self, ListenError> {
         let addresses = addresses(&config.settings.domain);

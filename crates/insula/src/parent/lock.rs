@@ -7,7 +7,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -78,21 +78,6 @@ impl Lock {
         sign(&file).map_err(io)?;
         Ok(Self { file })
     }
-
-    /// Moves it to a descriptor above these. The kernel closes the descriptors of a killed process in
-    /// ascending order, and who waits for the lock wants the listeners closed by then.
-    pub(crate) fn above<'a>(self, fds: impl Iterator<Item = BorrowedFd<'a>>) -> io::Result<Self> {
-        Ok(Self { file: File::from(above(self.file.as_fd(), fds)?) })
-    }
-}
-
-/// A copy of a descriptor with a higher number than all these.
-pub(crate) fn above<'a>(
-    fd: BorrowedFd<'_>,
-    fds: impl Iterator<Item = BorrowedFd<'a>>,
-) -> io::Result<OwnedFd> {
-    let highest = fds.map(|fd| fd.as_raw_fd()).max().unwrap_or(0);
-    Ok(rustix::io::fcntl_dupfd_cloexec(fd, highest + 1)?)
 }
 
 impl AsFd for Lock {
@@ -138,17 +123,6 @@ mod tests {
         assert!(matches!(&refused, LockError::Held { holder } if *holder == own), "{refused:?}");
         drop(first);
         Lock::take(&path, nobody).unwrap();
-    }
-
-    #[test]
-    fn moved_above_the_listeners_it_is_held_still() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("lock");
-        let lock = Lock::take(&path, nobody).unwrap();
-        let later = File::open("/dev/null").unwrap();
-        let lock = lock.above([later.as_fd()].into_iter()).unwrap();
-        assert!(lock.as_fd().as_raw_fd() > later.as_raw_fd());
-        assert!(Lock::take(&path, nobody).is_err(), "the lock was lost on the way");
     }
 
     #[test]

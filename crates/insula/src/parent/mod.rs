@@ -34,7 +34,7 @@ use crate::printer::Printer;
 
 pub(crate) use listen::{ListenError, Listeners};
 use lock::Lock;
-pub(crate) use lock::{LockError, above};
+pub(crate) use lock::LockError;
 pub(crate) use worker::VERB as WORKER_VERB;
 
 use supervise::{Action, End, Event, Supervisor};
@@ -58,7 +58,6 @@ pub(crate) fn serve(home: &Home, config: Config, text: &str, printer: Printer) -
         ));
     })?;
     let listeners = Listeners::open(&config, &home.control_socket())?;
-    let lock = lock.above(listeners.fds()).context("cannot move the lock")?;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .context("cannot become the reaper of orphaned agents")?;
     let signals = [Signal::CHILD, Signal::TERM, Signal::INT, Signal::HUP].map(Signal::as_raw);
@@ -96,8 +95,6 @@ fn stop_timeout(config: &Config) -> Duration {
 
 #[derive(Debug)]
 struct Parent {
-    /// Passed on with the listeners.
-    lock: Lock,
     home: Home,
     config: Config,
     boot: Boot,
@@ -105,6 +102,8 @@ struct Parent {
     agent: OwnedFd,
     /// `None` once asked to stop.
     listeners: Option<Listeners>,
+    /// Passed on with the listeners, and closed after them.
+    lock: Lock,
     signals: SignalFd,
     supervisor: Supervisor,
     worker: Option<Worker>,

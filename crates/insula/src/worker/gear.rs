@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::net::TcpListener;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 
 use anyhow::Context;
@@ -11,7 +11,6 @@ use insula_spec::{Config, InstanceName};
 
 use crate::home::Home;
 use crate::lifeline::{Boot, Given, Role};
-use crate::parent::above;
 
 /// Everything that came over the lifeline, in its real types.
 #[derive(Debug)]
@@ -19,8 +18,6 @@ pub(super) struct Gear {
     pub(super) home: Home,
     pub(super) config: Config,
     pub(super) agent: OwnedFd,
-    /// Held until the end.
-    pub(super) lock: OwnedFd,
     /// `None` in a worker that was started only to stop everything.
     pub(super) control: Option<UnixListener>,
     pub(super) http: Vec<TcpListener>,
@@ -29,13 +26,15 @@ pub(super) struct Gear {
 
 impl Gear {
     pub(super) fn unpack(boot: Boot, fds: Given) -> anyhow::Result<Self> {
-        let (mut text, mut agent, mut control, mut lock) = (None, None, None, None);
+        let (mut text, mut agent, mut control) = (None, None, None);
         let (mut http, mut tcp) = (Vec::new(), Vec::new());
         for (role, fd) in fds {
             match role {
                 Role::Config => text = Some(read(fd).context("cannot read the configuration")?),
                 Role::Agent => agent = Some(fd),
-                Role::Lock => lock = Some(fd),
+                // Whoever waits for the lock wants the listeners closed: only the end of the process, which
+                // closes those too, may give it up.
+                Role::Lock => std::mem::forget(fd),
                 Role::Control => control = Some(fd.into()),
                 Role::Http => http.push(fd.into()),
                 Role::Tcp(name) => tcp.push((name, fd.into())),
@@ -45,12 +44,7 @@ impl Gear {
         config.settings.port = boot.port;
         config.settings.domain = boot.domain;
         let agent = agent.context("no agent was given")?;
-        let lock = lock.context("no lock was given")?;
-        let listeners =
-            http.iter().map(AsFd::as_fd).chain(tcp.iter().map(|(_, l): &(_, TcpListener)| l.as_fd()));
-        let lock = above(lock.as_fd(), listeners.chain(control.as_ref().map(|c: &UnixListener| c.as_fd())))
-            .context("cannot move the lock")?;
-        Ok(Self { home: Home::locate(Some(boot.home))?, config, agent, lock, control, http, tcp })
+        Ok(Self { home: Home::locate(Some(boot.home))?, config, agent, control, http, tcp })
     }
 }
 

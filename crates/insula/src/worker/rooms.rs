@@ -30,7 +30,6 @@ type Serving = JoinSet<anyhow::Result<()>>;
 /// Everything that lives in the worker.
 #[derive(Debug)]
 pub(super) struct Rooms {
-    _lock: OwnedFd,
     store: Store,
     engine: Arc<Engine>,
     services: Services,
@@ -46,7 +45,7 @@ pub(super) struct Rooms {
 impl Rooms {
     /// Opens one after the other, each with what it needs of those before it.
     pub(super) async fn open(gear: Gear) -> anyhow::Result<Self> {
-        let Gear { home, config, agent, lock, control, http, tcp } = gear;
+        let Gear { home, config, agent, control, http, tcp } = gear;
         let config = Arc::new(config);
         let store = Store::open(&home.database()).await?;
         let epoch = store.next_epoch().await?;
@@ -56,7 +55,6 @@ impl Rooms {
         store.note(None, Event::new(EventKind::WorkerStarted, format!("worker {epoch}"))).await?;
         engine.warm();
         let mut rooms = Self {
-            _lock: lock,
             store,
             engine,
             services,
