@@ -65,15 +65,14 @@ pub(crate) struct Cloud {
 }
 
 impl Cloud {
-    /// Starts it, with `many` instances known of the service of that name.
-    pub(crate) fn start(insula: &Path, many: usize) -> anyhow::Result<Self> {
+    /// Starts it.
+    pub(crate) fn start(insula: &Path) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new().prefix("insula-bench").tempdir()?;
         // Tenants have ids of their own, and must reach the program.
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
         fs::copy(std::env::current_exe()?, dir.path().join("insula-bench"))?;
         fs::write(dir.path().join("server.js"), NODE)?;
-        let ids: Vec<_> = (0..many).map(|n| format!("\"i{n}\"")).collect();
-        fs::write(dir.path().join("insula.toml"), format!("{CONFIG}many = [{}]\n", ids.join(", ")))?;
+        fs::write(dir.path().join("insula.toml"), CONFIG)?;
         let insula = fs::canonicalize(insula).with_context(|| format!("`{}`", insula.display()))?;
         let mut daemon = Self::command(&insula, dir.path())
             .args(["serve", "--config"])
@@ -88,12 +87,7 @@ impl Cloud {
             format!("insula did not start; see `{}`", dir.path().join("insula.log").display())
         })?;
         let port = ready["port"].as_u64().and_then(|port| u16::try_from(port).ok()).context("no port")?;
-        let cloud = Self { insula, dir, daemon, port };
-        for n in 0..many {
-            // Declared instances are up; they sleep until the slope is measured.
-            cloud.ask(&["stop", &format!("many:i{n}")])?;
-        }
-        Ok(cloud)
+        Ok(Self { insula, dir, daemon, port })
     }
 
     fn command(insula: &Path, dir: &Path) -> Command {

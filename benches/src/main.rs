@@ -70,10 +70,11 @@ fn run(insula: Option<PathBuf>, extent: Option<&str>) -> anyhow::Result<()> {
     };
     peers::check()?;
     say(&format!("load before: {}", process::load()?))?;
-    let cloud = cloud::Cloud::start(&insula, extent.instances)?;
+    let cloud = cloud::Cloud::start(&insula)?;
+    // First: what load leaves behind in an allocator would hide the growth.
+    show(&memory::measure(&cloud, extent)?)?;
     proxy::measure(&cloud, extent)?.iter().try_for_each(show)?;
     wake::measure(&cloud, extent)?.iter().try_for_each(show)?;
-    show(&memory::measure(&cloud, extent)?)?;
     cloud.stop()?;
     say(&format!("load after: {}", process::load()?))
 }

@@ -1,4 +1,4 @@
-//! What each running instance costs, beside the application itself.
+//! What each running instance costs, beside the application itself, and what is kept of it when it is stopped.
 
 use anyhow::Context;
 use serde_json::Value;
@@ -9,7 +9,12 @@ use crate::{Extent, process};
 
 /// Starts the instances one by one; tells what the daemon grew by for each, and what its agent takes.
 pub(crate) fn measure(cloud: &Cloud, extent: Extent) -> anyhow::Result<Table> {
-    let subjects = ["the application", "its agent", "the daemon (growth, for each)"];
+    let subjects = [
+        "the application",
+        "its agent",
+        "the daemon: growth for each",
+        "the daemon: kept of each after a stop",
+    ];
     let title = format!("memory of {} running instances", extent.instances);
     let mut table = Table::new(title, "KiB PSS", &subjects);
     let before = daemon(cloud)?;
@@ -26,8 +31,12 @@ pub(crate) fn measure(cloud: &Cloud, extent: Extent) -> anyhow::Result<Table> {
         table.add(0, f64::from(process::pss_kib(pid("app_pid")?)?));
         table.add(1, f64::from(process::pss_kib(pid("agent_pid")?)?));
     }
-    let count = u32::try_from(running.len()).context("too many instances")?;
-    table.add(2, grown / f64::from(count));
+    for name in &running {
+        cloud.ask(&["stop", name])?;
+    }
+    let count = f64::from(u32::try_from(running.len()).context("too many instances")?);
+    table.add(2, grown / count);
+    table.add(3, (daemon(cloud)? - before) / count);
     Ok(table)
 }
 

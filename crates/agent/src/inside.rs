@@ -1,40 +1,28 @@
 //! The agent's event loop.
 
-use std::fs::File;
+mod workload;
+
 use std::io;
-use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
-use insula_frames::{Ended, FromAgent, LaunchPlan, Step, ToAgent, VERSION};
-use insula_linux::credentials;
+use insula_frames::{FromAgent, ToAgent, VERSION};
 use insula_linux::signals::{self, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{SocketFlags, accept_with};
-use rustix::process::DumpableBehavior;
-use rustix::thread::CapabilitySet;
 
 use crate::host::Connection;
-use crate::launchpad::{Launchpad, Outcome};
+use crate::launchpad::Launchpad;
 use crate::life::{Life, Running};
 use crate::log::Log;
-use crate::output::{Found, OutputPipe};
-use crate::probe::{self, Prober};
-use crate::reaper::{self, Reaped};
+use crate::output::OutputPipe;
+use crate::probe;
+use crate::reaper;
 use crate::stage0::Material;
-use crate::view;
 
 /// Most connections that have not said `Hello` yet.
 const VISITORS: usize = 4;
-
-/// What the agent keeps of its power once a workload runs: what ending it and starting it again takes.
-const KEPT: CapabilitySet = CapabilitySet::KILL
-    .union(CapabilitySet::SETUID)
-    .union(CapabilitySet::SETGID)
-    .union(CapabilitySet::SETPCAP)
-    .union(CapabilitySet::DAC_OVERRIDE)
-    .union(CapabilitySet::FOWNER);
 
 /// A source of events.
 #[derive(Debug, Clone, Copy)]
@@ -73,10 +61,10 @@ pub(crate) struct Agent {
 impl Agent {
     pub(crate) fn new(host: Connection, material: Material, launchpad: Launchpad) -> io::Result<Self> {
         Ok(Self {
+            epoch: material.epoch,
             material,
             signals: SignalFd::block(&[libc::SIGCHLD])?,
             host: Some(host),
-            epoch: 0,
             visitors: Vec::new(),
             committed: false,
             over: false,
@@ -279,158 +267,5 @@ impl Agent {
             self.tell(&FromAgent::Done);
         }
         Ok(())
-    }
-
-    // ── the workload ───────────────────────────────────────────────────────────────────────────────────
-
-    fn launch(&mut self, plan: &LaunchPlan, mut fds: Vec<OwnedFd>) -> Result<(), (Step, io::Error, String)> {
-        let busy =
-            || (Step::Exec, io::Error::from_raw_os_error(libc::EBUSY), "these walls are in use".to_owned());
-        let mut pad = match mem::replace(&mut self.life, Life::Spent) {
-            Life::Blank(pad) | Life::Exited(_, Some(pad)) => pad,
-            _ => return Err(busy()),
-        };
-        if plan.spill
-            && let Some(file) = fds.pop()
-        {
-            self.log.spill_into(File::from(file));
-        }
-        if plan.ids.is_some_and(|ids| ids.agent_root) {
-            credentials::become_id(0).map_err(|e| (Step::Ids, e, "agent".to_owned()))?;
-        }
-        match std::fs::remove_file(&plan.probe.socket) {
-            Err(e) if !matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                return Err((Step::View, e, plan.probe.socket.clone()));
-            }
-            _ => {}
-        }
-        match &plan.view {
-            Some(view) => {
-                let workload = plan.ids.map(|ids| ids.workload);
-                self.scratch = view::build(view, fds, workload).map_err(|f| (Step::View, f.error, f.on))?;
-                self.meeting_place = Path::new(&plan.probe.socket).parent().map(Path::to_owned);
-            }
-            None => view::empty(&self.scratch).map_err(|e| (Step::View, e, "empty scratch".to_owned()))?,
-        }
-        if plan.view.is_some() || plan.ids.is_some() {
-            credentials::keep_only(KEPT).map_err(|e| (Step::Ids, e, "capabilities".to_owned()))?;
-        }
-        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
-            .map_err(|e| (Step::Walls, e.into(), "non-dumpable".to_owned()))?;
-        if let Err(e) = pad.launch(plan) {
-            // It may have told why it is not there any more.
-            let (step, e) = match pad.outcome() {
-                Outcome::Failed(step, errno) => (step, io::Error::from_raw_os_error(errno)),
-                Outcome::Executed | Outcome::Undecided => (Step::Exec, e),
-            };
-            return Err((step, e, "launchpad".to_owned()));
-        }
-        self.life = Life::Starting(pad, Prober::new(plan.probe.clone()));
-        Ok(())
-    }
-
-    /// Looks whether the launchpad has become the workload.
-    fn settle_start(&mut self) {
-        let Life::Starting(pad, _) = &mut self.life else { return };
-        match pad.outcome() {
-            Outcome::Undecided => {}
-            Outcome::Failed(step, errno) => {
-                self.life = Life::Spent;
-                self.tell(&FromAgent::Failed { step, errno, detail: String::new() });
-            }
-            Outcome::Executed => {
-                let Life::Starting(pad, prober) = mem::replace(&mut self.life, Life::Spent) else { return };
-                self.life = Life::Running(Running { main: pad.pid(), prober: Some(prober), listening: None });
-                self.outputs.push(OutputPipe::new(pad.stdout, false));
-                self.outputs.push(OutputPipe::new(pad.stderr, true));
-                self.tell(&FromAgent::Started);
-            }
-        }
-    }
-
-    fn look_for_listener(&mut self) {
-        let Life::Running(running) = &mut self.life else { return };
-        let Some(prober) = running.prober.as_mut().filter(|p| p.due() <= Instant::now()) else { return };
-        let Some(found) = prober.look() else { return };
-        if found.unix && self.meeting_place.is_some() {
-            // A host whose id is not that of the workload could not connect. No one else gets to the place.
-            drop(prober.let_everyone_connect());
-        }
-        running.prober = None;
-        running.listening = Some((found.v6, found.unix));
-        let frame = FromAgent::Listening { v6: found.v6, unix: found.unix, passed: true };
-        if let Some(host) = &mut self.host {
-            host.send_with(&frame, vec![found.connection]);
-        }
-    }
-
-    fn reap(&mut self) -> io::Result<()> {
-        while self.signals.next()?.is_some() {}
-        self.look_if_paused()?;
-        loop {
-            match reaper::reap()? {
-                Reaped::One(pid, ended) => {
-                    // The program may have ended before its execution was noticed.
-                    self.settle_start();
-                    if self.life.main() == Some(pid) {
-                        self.life = Life::Ending(ended);
-                        self.look_if_paused()?;
-                    }
-                }
-                Reaped::None => break,
-                Reaped::Alone => return self.all_gone(),
-            }
-        }
-        if matches!(self.life, Life::Ending(_)) {
-            reaper::kill_all(self.material.own_pids)?;
-        }
-        Ok(())
-    }
-
-    /// No process is left but the agent: the rest of the output is read, and the end is told.
-    fn all_gone(&mut self) -> io::Result<()> {
-        let Life::Ending(ended) = self.life else { return Ok(()) };
-        for mut output in mem::take(&mut self.outputs) {
-            let stderr = output.stderr;
-            while output.read(|line| self.log.push(stderr, line))? == Found::More {}
-        }
-        self.exited(ended);
-        Ok(())
-    }
-
-    fn exited(&mut self, ended: Ended) {
-        self.speak();
-        self.life =
-            Life::Exited(ended, Launchpad::prepare(&self.material.app_groups, &self.material.filters).ok());
-        self.tell(&FromAgent::Exited { ended, next_line: self.log.next() });
-    }
-
-    fn read_output(&mut self, n: usize) -> io::Result<()> {
-        let Some(output) = self.outputs.get_mut(n) else { return Ok(()) };
-        let (stderr, log) = (output.stderr, &mut self.log);
-        if output.read(|line| log.push(stderr, line))? == Found::End {
-            self.outputs.remove(n);
-        }
-        Ok(())
-    }
-
-    /// Leaves nothing behind. In a pid namespace the kernel sees to it; elsewhere it takes as many rounds as
-    /// processes hide behind others.
-    fn end_everything(&self) -> io::Result<()> {
-        if matches!(self.life, Life::Exited(..)) {
-            // A host without rights over the ids in here cannot remove what they made.
-            view::empty(self.meeting_place.as_slice())?;
-        }
-        if self.material.own_pids {
-            return Ok(());
-        }
-        loop {
-            reaper::kill_all(false)?;
-            match rustix::process::wait(rustix::process::WaitOptions::empty()) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::CHILD) => return Ok(()),
-                Err(e) => return Err(e.into()),
-            }
-        }
     }
 }

@@ -15,6 +15,7 @@ use crate::launchpad::Launchpad;
 /// What a shell is made from.
 pub(crate) struct Material {
     pub(crate) key: String,
+    pub(crate) epoch: u64,
     pub(crate) listener: OwnedFd,
     pub(crate) app_groups: Vec<OwnedFd>,
     /// System call filters of the workload.
@@ -116,7 +117,7 @@ fn sort_out(setup: &Setup, fds: Vec<OwnedFd>) -> io::Result<(Material, Vec<Owned
     rustix::io::ioctl_fionbio(&listener, true)?;
     let own_pids = setup.walls.has(Walls::PID);
     let (key, filters) = (setup.key.clone(), setup.filters.clone());
-    Ok((Material { key, listener, app_groups, filters, own_pids }, agent_groups))
+    Ok((Material { key, epoch: setup.epoch, listener, app_groups, filters, own_pids }, agent_groups))
 }
 
 /// Puts the calling process into control groups whose `cgroup.procs` files these are.

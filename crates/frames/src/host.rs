@@ -45,6 +45,8 @@ impl Walls {
 pub struct Setup {
     /// Name of this set of walls; told back in `Welcome`.
     pub key: String,
+    /// Generation of the launcher: no older host is obeyed after it.
+    pub epoch: u64,
     /// The walls to raise.
     pub walls: Walls,
     /// In a user namespace of one id: the id inside that stands for the caller's own. `None` leaves the
@@ -114,7 +116,7 @@ impl ToAgent {
             }
             Self::Setup(setup) => {
                 w = Writer::new(1);
-                w.text(&setup.key).u8(setup.walls.0);
+                w.text(&setup.key).u64(setup.epoch).u8(setup.walls.0);
                 w.option(setup.map_self.as_ref(), |w, id| {
                     w.u32(*id);
                 });
@@ -158,6 +160,7 @@ impl ToAgent {
             0 => Self::Hello { version: r.u16()?, epoch: r.u64()?, logs_from: r.u64()? },
             1 => Self::Setup(Setup {
                 key: r.text()?,
+                epoch: r.u64()?,
                 walls: Walls(r.u8()?),
                 map_self: r.option(Reader::u32)?,
                 agent_groups: r.u8()?,

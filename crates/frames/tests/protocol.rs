@@ -43,6 +43,7 @@ fn to_agent() -> Vec<ToAgent> {
         ToAgent::Hello { version: 1, epoch: 7, logs_from: 9 },
         ToAgent::Setup(Setup {
             key: "k".into(),
+            epoch: 7,
             walls: Walls::USER.and(Walls::PID),
             map_self: Some(1000),
             agent_groups: 2,

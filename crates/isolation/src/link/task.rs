@@ -30,10 +30,20 @@ pub(super) struct Task {
     awaited: usize,
     /// Who waits for sockets, in the order in which they asked.
     asked: VecDeque<SocketsWanted>,
+    /// How far the present run has come.
+    run: Run,
     to: Targets,
     out: VecDeque<Pending>,
     /// Whether the agent takes nothing more. What it said before may still wait to be read.
     deaf: bool,
+}
+
+/// How far a run of the workload has come: it listens at most once and ends at most once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
+enum Run {
+    Starting,
+    Listening,
+    Ended,
 }
 
 /// A frame on its way out.
@@ -61,6 +71,7 @@ impl Task {
             fds: VecDeque::new(),
             awaited: 0,
             asked: VecDeque::new(),
+            run: Run::Starting,
             to,
             out: VecDeque::new(),
             deaf: false,
@@ -181,7 +192,10 @@ impl Task {
                 self.answer(Answer::Welcome { version, key, phase })
             }
             FromAgent::ShellReady { pid } => self.answer(Answer::ShellReady { pid }),
-            FromAgent::Started => self.answer(Answer::Started),
+            FromAgent::Started => {
+                self.run = Run::Starting;
+                self.answer(Answer::Started)
+            }
             FromAgent::Committed => self.answer(Answer::Committed),
             FromAgent::Done => self.answer(Answer::Done),
             FromAgent::Failed { step, errno, detail } => {
@@ -194,9 +208,11 @@ impl Task {
                 if first.as_ref().is_some_and(|fd| !sockets::is_connected_stream(fd.as_fd())) {
                     return Err("a descriptor is not a connection".to_owned());
                 }
-                self.tell(News::Listening { v6, unix, first })
+                self.tell(Run::Listening, News::Listening { v6, unix, first })
             }
-            FromAgent::Exited { ended, next_line } => self.tell(News::Exited { ended, next_line }),
+            FromAgent::Exited { ended, next_line } => {
+                self.tell(Run::Ended, News::Exited { ended, next_line })
+            }
             FromAgent::Sockets { .. } => self.pass_sockets(fds),
             FromAgent::Log { gap, lines } => self.pass_lines(gap, lines),
         }
@@ -211,7 +227,12 @@ impl Task {
         self.to.answer.try_send(answer).map_err(|_| "more answers than were asked for".to_owned())
     }
 
-    fn tell(&self, news: News) -> Result<(), String> {
+    /// Takes news of a run that has not come this far yet.
+    fn tell(&mut self, now: Run, news: News) -> Result<(), String> {
+        if self.run >= now {
+            return Err(format!("told to be {now:?} when it was {:?}", self.run));
+        }
+        self.run = now;
         self.to.tell.try_send(news).map_err(|_| "more events than a life has".to_owned())
     }
 

@@ -149,7 +149,7 @@ async fn a_failure_may_come_unasked_but_not_again_and_again() {
 async fn floods_end_the_link_and_are_not_stored() {
     for flood in [exited(), FromAgent::Listening { v6: true, unix: true, passed: false }] {
         let mut pair = pair();
-        for _ in 0..=EVENTS {
+        for _ in 0..2 {
             pair.say(&flood);
         }
         pair.lost(&format!("{flood:?}")).await;

@@ -144,6 +144,7 @@ async fn send_setup(
     let walls = kind.walls(shared);
     let setup = ToAgent::Setup(Setup {
         key: body.key.clone(),
+        epoch: shared.epoch,
         walls,
         map_self: map_self(shared, walls),
         agent_groups: count(&agent),

@@ -10,6 +10,7 @@ mod ends;
 mod life;
 mod limits;
 mod logs;
+mod neighbours;
 mod sockets;
 mod subordinate;
 #[allow(dead_code, reason = "shared with the tests of hostile agents")]
