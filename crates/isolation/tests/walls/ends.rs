@@ -103,16 +103,15 @@ fn kill(pid: i32) {
 async fn who_does_not_listen_to_sigterm_is_killed_after_the_grace() {
     let home = Home::new();
     let engine = home.engine(1);
-    let deaf = "
-import os, signal, time
-signal.signal(signal.SIGTERM, lambda *_: os.write(1, b'heard\\n'))
+    // It waits for the signal itself: one that comes between a look and a sleep would not end the sleep.
+    let waits = "
+import os, signal
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 print('ready', flush=True)
-while True: time.sleep(1000)";
+while signal.sigwait({signal.SIGTERM}): ";
     for level in BOTH {
-        for (program, end) in
-            [(deaf, Exit::Signal(9)), (&deaf.replace("os.write(1, b'heard\\n')", "exit(3)"), Exit::Code(3))]
-        {
-            let launch = home.launch(&engine, level, &["python3", "-c", program]);
+        for (answer, end) in [("os.write(1, b'heard\\n')", Exit::Signal(9)), ("exit(3)", Exit::Code(3))] {
+            let launch = home.launch(&engine, level, &["python3", "-c", &format!("{waits}{answer}")]);
             let mut sandbox = start(&engine, &launch, level).await;
             let mut lines = Lines::of(&mut *sandbox);
             assert_eq!(lines.next().await, "ready");

@@ -223,10 +223,11 @@ mod tests {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/seccomp.md");
         if std::env::var_os("INSULA_UPDATE_DOCS").is_some() {
             std::fs::write(path, reference()).unwrap();
+            return;
         }
-        let page = std::fs::read_to_string(path).unwrap();
+        // As it was built: whoever runs the test may not be able to read the source.
         assert!(
-            page == reference(),
+            include_str!("../../../../docs/reference/seccomp.md") == reference(),
             "`{path}` differs from the table: run this test with INSULA_UPDATE_DOCS=1"
         );
     }

@@ -84,9 +84,17 @@ async fn wishes_that_cannot_be_fulfilled_are_told_apart() {
         matches!(&error, ControlError::Failed { why, hint: Some(_) } if why.contains("cannot execute `app`")),
         "{error:?}"
     );
-    // The event log keeps it as data.
-    let history = world.services.history(&alice(), 10).await.unwrap();
-    let told: Vec<_> = history.iter().filter_map(|row| Failure::of(&row.event)).collect();
+    // The event log keeps it as data. It is written behind the answer.
+    let mut heads = world.store.follow();
+    let (history, told) = loop {
+        heads.borrow_and_update();
+        let history = world.services.history(&alice(), 10).await.unwrap();
+        let told: Vec<_> = history.iter().filter_map(|row| Failure::of(&row.event)).collect();
+        if !told.is_empty() {
+            break (history, told);
+        }
+        heads.changed().await.unwrap();
+    };
     assert!(
         matches!(&told[..], [Failure::Exec { program, errno: Some(2), .. }] if program == "app"),
         "{history:?}"
