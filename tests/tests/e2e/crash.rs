@@ -66,8 +66,11 @@ fn an_app_that_ends_well_is_not_restarted_on_failure() {
 fn the_end_of_the_main_process_ends_everything_in_the_instance() {
     let server = Server::start(&app("serve", "restart = \"never\"", &["a"]));
     server.get("app:a", "/leave").expect(200);
-    let left = descendants(&server.agent("app:a"), "sleep 1000");
-    assert_eq!(left.len(), 1, "the daemon is not to be seen: {left:?}");
+    // The answer may come before the daemon has become the program it is known by.
+    let left = wait_until("the daemon is to be seen", || {
+        Some(descendants(&server.agent("app:a"), "sleep 1000")).filter(|left| !left.is_empty())
+    });
+    assert_eq!(left.len(), 1, "{left:?}");
     drop(server.try_get("app:a", "/exit?code=3"));
     wait_until("its daemon is gone", || (!left[0].alive()).then_some(()));
 }
