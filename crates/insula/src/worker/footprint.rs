@@ -64,6 +64,9 @@ fn parse(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     #[test]
@@ -78,12 +81,20 @@ mod tests {
 
     #[test]
     fn children_count_and_the_dead_do_not() {
-        let own = std::process::id().cast_signed();
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-        let (alone, all) = (pss(own).unwrap(), tree_pss(own).unwrap());
-        let pid = child.id().cast_signed();
-        child.kill().unwrap();
-        child.wait().unwrap();
+        // Two idle processes, of which one is below the other; it goes when the input ends.
+        let script = "sleep 60 & echo there; read _; kill $!; wait";
+        let mut shell = Command::new("sh")
+            .args(["-c", script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(shell.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let pid = shell.id().cast_signed();
+        let (alone, all) = (pss(pid).unwrap(), tree_pss(pid).unwrap());
+        drop(shell.stdin.take());
+        shell.wait().unwrap();
         assert!(alone > 0 && all > alone, "{all} of the tree, {alone} of it alone");
         assert_eq!(pss(pid).unwrap(), 0);
     }
