@@ -1,10 +1,16 @@
 //! A connection to a workload.
+//!
+//! The agent may have made the socket, and whoever made it can clear its `O_NONBLOCK` at any time: the flag belongs
+//! to the open file, which both hold. So every call here says `MSG_DONTWAIT`, and the thread of the worker waits for
+//! nobody, whatever the flag says.
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use insula_linux::dontwait;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 /// A byte stream to a workload, whatever carries it.
@@ -21,30 +27,59 @@ impl Stream {
     /// still clean: `WouldBlock` means yes, anything else no.
     ///
     /// # Errors
-    /// Those of `read(2)`.
+    /// Those of `recv(2)`.
     pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        let mut buf = ReadBuf::new(buf);
+        self.try_io(Interest::READABLE, |fd| dontwait::receive(fd, &mut buf))?;
+        Ok(buf.filled().len())
+    }
+
+    /// Calls when the socket was last seen ready; `WouldBlock` from the call clears that.
+    fn try_io<T>(
+        &self,
+        interest: Interest,
+        call: impl FnOnce(BorrowedFd<'_>) -> io::Result<T>,
+    ) -> io::Result<T> {
         match self {
-            Self::Tcp(s) => s.try_read(buf),
-            Self::Unix(s) => s.try_read(buf),
+            Self::Tcp(s) => s.try_io(interest, || call(s.as_fd())),
+            Self::Unix(s) => s.try_io(interest, || call(s.as_fd())),
+        }
+    }
+
+    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(s) => s.poll_read_ready(cx),
+            Self::Unix(s) => s.poll_read_ready(cx),
+        }
+    }
+
+    fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(s) => s.poll_write_ready(cx),
+            Self::Unix(s) => s.poll_write_ready(cx),
         }
     }
 }
 
+fn would_block<T>(result: &io::Result<T>) -> bool {
+    matches!(result, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+}
+
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(s) => Pin::new(s).poll_read(cx, buf),
-            Self::Unix(s) => Pin::new(s).poll_read(cx, buf),
+        loop {
+            ready!(self.poll_read_ready(cx))?;
+            let result = self.try_io(Interest::READABLE, |fd| dontwait::receive(fd, buf));
+            if !would_block(&result) {
+                return Poll::Ready(result);
+            }
         }
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(s) => Pin::new(s).poll_write(cx, buf),
-            Self::Unix(s) => Pin::new(s).poll_write(cx, buf),
-        }
+        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
@@ -52,9 +87,12 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(s) => Pin::new(s).poll_write_vectored(cx, bufs),
-            Self::Unix(s) => Pin::new(s).poll_write_vectored(cx, bufs),
+        loop {
+            ready!(self.poll_write_ready(cx))?;
+            let result = self.try_io(Interest::WRITABLE, |fd| dontwait::send(fd, bufs));
+            if !would_block(&result) {
+                return Poll::Ready(result);
+            }
         }
     }
 
@@ -62,11 +100,8 @@ impl AsyncWrite for Stream {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(s) => Pin::new(s).poll_flush(cx),
-            Self::Unix(s) => Pin::new(s).poll_flush(cx),
-        }
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -74,5 +109,45 @@ impl AsyncWrite for Stream {
             Self::Tcp(s) => Pin::new(s).poll_shutdown(cx),
             Self::Unix(s) => Pin::new(s).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use rustix::io::ioctl_fionbio;
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    /// A peer that reads nothing until it is told to, by a task of the same runtime: a runtime whose one thread
+    /// waits in a write never tells it.
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_socket_that_was_made_blocking_blocks_nobody() {
+        const LEN: usize = 4 << 20;
+        let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let same_file = ours.try_clone().unwrap();
+        let mut ours = Stream::Unix(UnixStream::from_std(ours).unwrap());
+        ioctl_fionbio(&same_file, false).unwrap();
+        let (tell, told) = mpsc::channel();
+        let reader = std::thread::spawn(move || {
+            let told = told.recv_timeout(Duration::from_secs(10)).is_ok();
+            let mut all = Vec::new();
+            theirs.read_to_end(&mut all).unwrap();
+            (told, all.len())
+        });
+        // The socket is known to be ready from here on: the write below comes before the telling.
+        ours.write_all(&[7]).await.unwrap();
+        let write = async {
+            ours.write_all(&vec![7; LEN - 1]).await.unwrap();
+            ours.shutdown().await.unwrap();
+        };
+        let ((), sent) = tokio::join!(write, async { tell.send(()) });
+        sent.unwrap();
+        assert_eq!(reader.join().unwrap(), (true, LEN), "the write held up the runtime's only thread");
     }
 }

@@ -6,6 +6,8 @@
 
 #[cfg(feature = "host")]
 pub mod cgroup;
+#[cfg(feature = "host")]
+pub mod dontwait;
 pub mod identity;
 pub mod seccomp;
 

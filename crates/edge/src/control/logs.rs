@@ -7,7 +7,6 @@
 //!  └── the store tells that something was committed
 //! ```
 
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,13 +14,16 @@ use std::task::{Context, Poll};
 use axum::body::Body;
 use bytes::Bytes;
 use hyper::body::Frame;
-use insula_api::{LogFrame, LogLine, LogsQuery};
+use insula_api::{LogFrame, LogsQuery};
 use insula_spec::InstanceName;
 use tokio::sync::mpsc;
 
 use super::error::ControlError;
 use super::handlers::Shared;
 use super::operations::{LogPage, Operations};
+
+/// A piece of the body; one that could not be written breaks the stream off, so that no reader takes it for whole.
+type Piece = serde_json::Result<Bytes>;
 
 /// Pages that may wait for a slow reader.
 const PAGES_WAITING: usize = 2;
@@ -50,7 +52,7 @@ struct Pump<O> {
     app: Arc<Shared<O>>,
     name: InstanceName,
     follow: bool,
-    sender: mpsc::Sender<Bytes>,
+    sender: mpsc::Sender<Piece>,
 }
 
 async fn pump<O: Operations>(
@@ -60,7 +62,7 @@ async fn pump<O: Operations>(
 ) {
     loop {
         let empty = page.lines.is_empty();
-        if !empty && to.sender.send(encode(page.lines)).await.is_err() {
+        if !empty && to.sender.send(encode(page.lines.into_iter().map(LogFrame::Line))).await.is_err() {
             return;
         }
         if empty {
@@ -82,35 +84,35 @@ async fn pump<O: Operations>(
             Err(error) => {
                 let frame = LogFrame::Error(error.problem());
                 // A reader that went away needs not be told.
-                drop(to.sender.send(line(&frame).into()).await);
+                drop(to.sender.send(encode([frame])).await);
                 return;
             }
         };
     }
 }
 
-fn encode(lines: Vec<LogLine>) -> Bytes {
-    lines.into_iter().flat_map(|l| line(&LogFrame::Line(l))).collect()
-}
-
-fn line(frame: &LogFrame) -> Vec<u8> {
-    let mut bytes = serde_json::to_vec(frame).unwrap_or_default();
-    bytes.push(b'\n');
-    bytes
+/// Frames in newline-delimited JSON.
+fn encode(frames: impl IntoIterator<Item = LogFrame>) -> Piece {
+    let mut bytes = Vec::new();
+    for frame in frames {
+        serde_json::to_writer(&mut bytes, &frame)?;
+        bytes.push(b'\n');
+    }
+    Ok(bytes.into())
 }
 
 /// A body of pages.
 #[derive(Debug)]
-struct Pages(mpsc::Receiver<Bytes>);
+struct Pages(mpsc::Receiver<Piece>);
 
 impl hyper::body::Body for Pages {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = serde_json::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0.poll_recv(cx).map(|page| page.map(|bytes| Ok(Frame::data(bytes))))
+    ) -> Poll<Option<serde_json::Result<Frame<Bytes>>>> {
+        self.0.poll_recv(cx).map(|piece| piece.map(|piece| piece.map(Frame::data)))
     }
 }

@@ -1,5 +1,6 @@
 //! The one table from errors of the control API to HTTP.
 
+use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use insula_api::{PROBLEM_JSON, Problem};
@@ -42,9 +43,8 @@ impl IntoResponse for ControlError {
         if status.is_server_error() {
             tracing::warn!(error = chain(&self), "a control request failed");
         }
-        let body = serde_json::to_vec(&self.problem()).unwrap_or_default();
         let kind = HeaderValue::from_static(PROBLEM_JSON);
-        (status, [(header::CONTENT_TYPE, kind)], body).into_response()
+        (status, [(header::CONTENT_TYPE, kind)], Json(self.problem())).into_response()
     }
 }
 

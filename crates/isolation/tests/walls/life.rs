@@ -4,6 +4,7 @@ use std::fs::File;
 use std::time::Duration;
 
 use insula_isolation::{Event, Exit, LaunchError};
+use insula_linux::watched::Watched;
 use insula_spec::Level;
 
 use crate::support::*;
@@ -104,9 +105,9 @@ async fn what_is_not_committed_dies_with_its_handle() {
         let sandbox = start(&engine, &launch, level).await;
         let record = sandbox.record();
         assert!(lives(record.app_pid, record.app_start));
-        let end = ended(record.app_pid);
+        let end = end_of(record.app_pid);
         drop(sandbox);
-        end.await;
+        in_time(end.readable()).await.unwrap();
         assert!(!lives(record.app_pid, record.app_start));
 
         let mut kept = start(&engine, &launch, level).await;
@@ -118,12 +119,11 @@ async fn what_is_not_committed_dies_with_its_handle() {
     }
 }
 
-/// Resolves when this process has ended.
-async fn ended(pid: i32) {
+/// What becomes readable when this process ends; to be made while it still lives.
+fn end_of(pid: i32) -> Watched {
     let pid = rustix::process::Pid::from_raw(pid).unwrap();
     let fd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::NONBLOCK).unwrap();
-    let watched = insula_linux::watched::Watched::new(fd).unwrap();
-    in_time(watched.readable()).await.unwrap();
+    Watched::new(fd).unwrap()
 }
 
 /// Not a test of speed: prints what a launch costs here, from a blank shell and without one.
