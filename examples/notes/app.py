@@ -1,5 +1,6 @@
-"""Notes: a small JSON API over one SQLite file per tenant. Standard library only.
+"""Notes: a page and a small JSON API over one SQLite file per tenant. Standard library only.
 
+    GET  /                    the page, and its parts under /page/
     GET  /health              200 when the database answers
     GET  /notes               every note of this tenant
     POST /notes {"text": ...} adds one
@@ -11,6 +12,7 @@
 It listens on PORT, or on SOCKET_PATH when LISTEN=socket.
 """
 
+import hashlib
 import json
 import os
 import socket
@@ -20,10 +22,18 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 DATABASE = os.environ.get("DATABASE_PATH", "notes.db")
 STARTED = time.time()
+PAGE = Path(__file__).parent / "page"
+PARTS = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/page/style.css": ("style.css", "text/css; charset=utf-8"),
+    "/page/notes.js": ("notes.js", "text/javascript; charset=utf-8"),
+    "/page/icon.svg": ("icon.svg", "image/svg+xml"),
+}
 
 
 class Numbers:
@@ -97,12 +107,29 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def part(self, name, kind):
+        """A file of the page; a browser that has this very one is told so."""
+        body = (PAGE / name).read_bytes()
+        tag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+        known = self.headers.get("If-None-Match") == tag
+        self.send_response(304 if known else 200)
+        self.send_header("ETag", tag)
+        self.send_header("Cache-Control", "no-cache")
+        if not known:
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if not known:
+            self.wfile.write(body)
+
     def number(self, name, default):
         return int(parse_qs(urlsplit(self.path).query).get(name, [default])[0])
 
     def do_GET(self):
         path = urlsplit(self.path).path
-        if path == "/health":
+        if path in PARTS:
+            self.part(*PARTS[path])
+        elif path == "/health":
             self.answer(200, {"ok": True, "notes": len(read_notes())})
         elif path == "/notes":
             self.answer(200, read_notes())

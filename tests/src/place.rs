@@ -7,10 +7,14 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// Files that tests run as apps. Carried in the program, so that it runs from anywhere.
-const APPS: [(&str, &str); 4] = [
+const APPS: [(&str, &str); 8] = [
     ("app.py", include_str!("../fixtures/app.py")),
     ("probes.py", include_str!("../fixtures/probes.py")),
     ("notes.py", include_str!("../../examples/notes/app.py")),
+    ("page/index.html", include_str!("../../examples/notes/page/index.html")),
+    ("page/style.css", include_str!("../../examples/notes/page/style.css")),
+    ("page/notes.js", include_str!("../../examples/notes/page/notes.js")),
+    ("page/icon.svg", include_str!("../../examples/notes/page/icon.svg")),
     ("chat.js", include_str!("../../examples/chat/server.js")),
 ];
 
@@ -30,7 +34,9 @@ impl Place {
         fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
         fs::create_dir(place.apps()).unwrap();
         for (name, text) in APPS {
-            fs::write(place.apps().join(name), text).unwrap();
+            let path = place.apps().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
         }
         place
     }

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "test code")]
 
 mod bad_input;
+mod browser;
 mod cli;
 mod common;
 mod crash;

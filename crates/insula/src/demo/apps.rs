@@ -9,8 +9,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 /// The files of `examples/` that the demo runs.
-const FILES: [(&str, &str); 3] = [
+const FILES: [(&str, &str); 7] = [
     ("notes/app.py", include_str!("../../../../examples/notes/app.py")),
+    ("notes/page/index.html", include_str!("../../../../examples/notes/page/index.html")),
+    ("notes/page/style.css", include_str!("../../../../examples/notes/page/style.css")),
+    ("notes/page/notes.js", include_str!("../../../../examples/notes/page/notes.js")),
+    ("notes/page/icon.svg", include_str!("../../../../examples/notes/page/icon.svg")),
     ("hello-node/server.js", include_str!("../../../../examples/hello-node/server.js")),
     ("chat/server.js", include_str!("../../../../examples/chat/server.js")),
 ];
