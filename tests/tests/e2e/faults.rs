@@ -3,29 +3,10 @@
 use std::io::{BufRead, BufReader, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use insula_isolation::FAULT_POINTS;
 use insula_tests::{Process, Request, Server, wait_until};
 
 use crate::common::{app, number, services};
-
-/// Every point at which a worker can be told to kill itself, as `INSULA_FAULT` names them.
-const POINTS: [&str; 16] = [
-    "shell.run-dir",
-    "shell.cgroup",
-    "shell.spawned",
-    "shell.setup-sent",
-    "shell.ready",
-    "shell.mapped",
-    "launch.limits",
-    "launch.data-dir",
-    "launch.sent",
-    "launch.started",
-    "commit.before",
-    "commit.sent",
-    "adopt.connected",
-    "adopt.welcomed",
-    "adopt.done",
-    "teardown.bye",
-];
 
 /// What happens at every point:
 ///
@@ -61,7 +42,7 @@ fn shown_at(point: &str) {
 
 #[test]
 fn a_worker_killed_at_any_named_point_leaves_no_orphan() {
-    for point in POINTS {
+    for point in FAULT_POINTS {
         eprintln!("at `{point}`");
         shown_at(point);
     }
