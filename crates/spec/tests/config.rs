@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use insula_spec::config::{HealthCheck, RestartMode, RestartPolicy, SleepMode};
+use insula_spec::config::{HealthCheck, RestartMode, RestartPolicy, SleepMode, Target};
 use insula_spec::{
     ByteSize, Config, ConfigError, IdRange, InstanceId, Level, LevelChoice, Mount, Network, Placement,
     ServiceSpec,
@@ -231,4 +231,32 @@ fn what_cannot_be_read_is_told_apart_from_what_is_wrong() {
     assert!(Config::load(&write("full.toml", &vec![b'\n'; limit])).is_ok());
     let wrong = Config::load(&write("wrong.toml", b"x = 1")).unwrap_err();
     assert!(matches!(wrong, ConfigError::Invalid { .. }) && wrong.problems().len() == 1);
+}
+
+#[test]
+fn targets_of_routes_are_services_and_instances() {
+    let config = parse(EVERYTHING);
+    let target = |name: &str| Target::Instance(name.parse().unwrap());
+    let cache = Target::Service("cache".parse().unwrap());
+    assert_eq!(config.routing.default, Some(cache.clone()));
+    let paths = [("/api", cache), ("/api/deep", target("cache:b"))];
+    assert_eq!(config.routing.paths, paths.map(|(path, target)| (path.to_owned(), target)).into());
+    let hosts = [("shop.example.com".to_owned(), target("cache:a"))];
+    assert_eq!(config.routing.hosts, hosts.into());
+    assert_eq!((config.settings.max_instances, config.services["cache"].max_instances), (Some(100), Some(3)));
+}
+
+#[test]
+fn a_program_of_its_own_for_each_id_makes_versions() {
+    for (command, more, versions) in [
+        ("./api-{id}", "", true),
+        ("./api-{id} --port {port}", "", true),
+        ("./api-{{id}}", "", false),
+        ("./api --dir {data_dir}/{id}", "", false),
+        ("./api --dir {data_dir}/{id}", "versions = true", true),
+        ("./api-{id}", "versions = false", false),
+    ] {
+        let text = format!("[service.a]\ncommand = \"{command}\"\n{more}\n");
+        assert_eq!(one(&text, "a").versions, versions, "{text}");
+    }
 }

@@ -188,6 +188,36 @@ pub enum ProblemKind {
     /// A path that cannot stand in an HTTP request line.
     #[error("`{0}` is not the path of a URL")]
     UrlPath(String),
+    /// Something that is neither a service nor an instance of one.
+    #[error("`{0}` is neither a service nor an instance")]
+    RouteTarget(String),
+    /// An instance of a service that has none of this name.
+    #[error("`{0}` is a service of tenants, so none of them answers for all")]
+    RouteTenants(String),
+    /// A path that belongs to the control side.
+    #[error("`{path}` belongs to Insula itself, as everything below `{reserved}` does")]
+    ReservedPath {
+        /// The path as typed.
+        path: String,
+        /// What is reserved.
+        reserved: &'static str,
+    },
+    /// A path that the comparison with a request could never meet.
+    #[error("`{path}` can never be met: {why}")]
+    RoutePath {
+        /// The path as typed.
+        path: String,
+        /// Why not.
+        why: &'static str,
+    },
+    /// A host that leads somewhere already.
+    #[error("`{host}` leads to {owner} already")]
+    HostTaken {
+        /// The host as typed.
+        host: String,
+        /// Where it leads.
+        owner: String,
+    },
     /// Something that is not a decentralized identifier.
     #[error("`{0}` is not a DID")]
     Did(String),
@@ -243,6 +273,14 @@ impl ProblemKind {
             Self::BelowFloor { floor, .. } => {
                 format!("set `isolation = \"{floor}\"` or stronger, or lower `min_isolation`")
             }
+            Self::RouteTenants(service) => {
+                format!(
+                    "name one of them, such as \"{service}:alice\", or set `versions = true` in `[service.{service}]`"
+                )
+            }
+            Self::ReservedPath { .. } => {
+                "choose another path, or a name of its own in `[routing.host]`".to_owned()
+            }
             Self::CidrHostBits { block, single, .. } => format!("write `{block}` or `{single}`"),
             other => other.fixed_hint().to_owned(),
         }
@@ -282,6 +320,11 @@ impl ProblemKind {
             Self::Domain(_) => "use a name such as `localhost` or `apps.example.org`, without port or scheme",
             Self::Cidr(_) => "write an address or a block: 10.0.0.1, 10.0.0.0/8, fd00::/8",
             Self::UrlPath(_) => "begin it with `/`, without spaces and without the host: /health",
+            Self::RouteTarget(_) => "write \"service\" or \"service:id\"",
+            Self::RoutePath { .. } => {
+                "write it like \"/api\": no query, no `//`, no `.` or `..` between slashes"
+            }
+            Self::HostTaken { .. } => "remove it, or choose another name",
             Self::Did(_) => "write it like did:plc:ewvi7nxzyoun6zhxrhs64oiz or did:web:example.org",
             _ => "correct it",
         }

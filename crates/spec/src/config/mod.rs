@@ -20,6 +20,7 @@ mod overrides;
 mod problem;
 mod raw;
 mod read;
+mod routing;
 mod service;
 mod similar;
 mod snippet;
@@ -36,6 +37,7 @@ pub use error::ConfigError;
 pub use kind::{KeyAdvice, ProblemKind};
 pub use overrides::OverrideError;
 pub use problem::Problem;
+pub use routing::{RESERVED, Routing, Target, is_below};
 pub use service::{HealthCheck, RestartMode, RestartPolicy, ServiceSpec, SleepMode};
 
 use crate::{InstanceId, ServiceName};
@@ -53,6 +55,8 @@ pub struct Config {
     pub settings: Settings,
     /// Services by name.
     pub services: BTreeMap<ServiceName, ServiceSpec>,
+    /// What answers where no name of a service does.
+    pub routing: Routing,
     /// Instances to start with the daemon, by service.
     pub instances: BTreeMap<ServiceName, BTreeSet<InstanceId>>,
     /// What an operator should know: values that were adjusted, keys without effect. One line each.
@@ -71,6 +75,8 @@ pub struct Settings {
     /// Addresses of proxies whose `X-Forwarded-*` headers are believed, as CIDR blocks such as
     /// `10.0.0.0/8`; always with a prefix, and without bits beyond it.
     pub trusted_proxies: Vec<String>,
+    /// Most instances of all services together that may be up at once; `None` for no bound.
+    pub max_instances: Option<usize>,
 }
 
 impl Settings {

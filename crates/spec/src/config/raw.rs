@@ -49,6 +49,7 @@ tables! {
         isolation: String,
         min_isolation: String,
         settings: RawSettings,
+        routing: RawRouting,
         service: Entries<RawService>,
         instances: Entries<Vec<Given<String>>>,
     }
@@ -59,6 +60,14 @@ tables! {
         domain: String,
         port: Integer,
         trusted_proxies: Vec<Given<String>>,
+        max_instances: Integer,
+    }
+
+    /// What answers where no name of a service does.
+    RawRouting at "`[routing]`" {
+        default: String,
+        path: Entries<String>,
+        host: Entries<String>,
     }
 
     /// One service.
@@ -89,6 +98,8 @@ tables! {
         max_restarts: Integer,
         restart_window: RawDuration,
         hold_queue: Integer,
+        max_instances: Integer,
+        versions: bool,
         listen_tcp: Entries<Integer>,
     }
 

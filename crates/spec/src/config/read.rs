@@ -93,6 +93,18 @@ impl Read for Integer {
     }
 }
 
+impl Read for bool {
+    fn read(at: &At, value: &DeValue<'_>, out: &mut Problems) -> Option<Self> {
+        match value {
+            DeValue::Boolean(flag) => Some(*flag),
+            other => {
+                mismatch(at, other, ("true or false", "true"), out);
+                None
+            }
+        }
+    }
+}
+
 impl<T: Read> Read for Vec<Given<T>> {
     fn read(at: &At, value: &DeValue<'_>, out: &mut Problems) -> Option<Self> {
         let DeValue::Array(items) = value else {

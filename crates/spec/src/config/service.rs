@@ -116,6 +116,11 @@ pub struct ServiceSpec {
     pub restart: RestartPolicy,
     /// Most requests that may wait for a wake; further ones get 503.
     pub hold_queue: usize,
+    /// Most of its instances that may be up at once; `None` for no bound of its own.
+    pub max_instances: Option<usize>,
+    /// Whether its instances are versions of one program, which share the requests to `{service}.{domain}`,
+    /// and not tenants, each with an address of its own.
+    pub versions: bool,
     /// Raw TCP ports on the host, each naming one instance.
     pub listen_tcp: BTreeMap<InstanceId, u16>,
 }

@@ -7,6 +7,7 @@ mod command;
 mod network;
 mod paths;
 mod references;
+mod routing;
 mod scalars;
 mod service;
 
@@ -56,8 +57,11 @@ pub(super) fn config(raw: RawConfig, path: PathBuf, problems: &mut Problems) -> 
     let instances = check.instances(raw.instances.map(|table| table.value).unwrap_or_default(), &names);
     check.ports(&settings, &tables, &instances);
     let services = tables.0.into_iter().filter_map(|entry| check.service(entry, &defaults)).collect();
+    let routing = raw.routing.map(|table| table.value).unwrap_or_default();
+    let known = routing::Known { names: &names, services: &services, domain: &settings.domain };
+    let routing = check.routing(routing, &known);
     let notes = check.notes;
-    Config { path, did, settings, services, instances, notes }
+    Config { path, did, settings, services, routing, instances, notes }
 }
 
 impl Check<'_> {
@@ -73,6 +77,7 @@ impl Check<'_> {
             domain: raw.domain.map_or_else(|| Settings::DEFAULT_DOMAIN.to_owned(), |d| self.domain(&d)),
             port: raw.port.and_then(|port| self.number(&port, 0..=u16::MAX)).unwrap_or(default_port),
             trusted_proxies: blocks.iter().filter_map(|block| self.cidr(block)).collect(),
+            max_instances: self.max_instances(raw.max_instances.as_ref()),
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::super::kind::ProblemKind;
 use super::super::raw::{RawDuration, RawHealth, RawService};
 use super::super::read::{Entries, Entry, Given, Integer};
+use super::super::template::{Piece, pieces};
 use super::super::{HealthCheck, RestartMode, RestartPolicy, ServiceSpec, SleepMode};
 use super::scalars::human;
 use super::{Check, Defaults};
@@ -25,6 +26,8 @@ const FILES_MIN: u32 = 16;
 const FILES_MAX: u32 = 1_048_576;
 /// Most requests that can be held back for one instance.
 const HOLD_MAX: u32 = 65_536;
+/// Most instances that can be a bound.
+const INSTANCES_MAX: u32 = 1_000_000;
 /// Most restarts or failures that can be waited for.
 const COUNT_MAX: u32 = 10_000;
 
@@ -47,6 +50,7 @@ impl Check<'_> {
         let restart = self.restart(&raw);
         let levels = self.service_levels(&raw, defaults);
         let command = self.command(raw.command.take(), list(raw.args.take()), &entry.key.at);
+        let by_program = command.first().is_some_and(|program| names_id(program));
         let env = self.env(raw.env.take().map(|table| table.value).unwrap_or_default());
         let mounts = self.mounts(list(raw.mounts.take()));
         let health = raw.health.take().and_then(|health| self.health(health));
@@ -69,6 +73,8 @@ impl Check<'_> {
             sleep: self.sleep(&raw),
             restart,
             hold_queue: self.hold_queue(raw.hold_queue.as_ref()),
+            max_instances: self.max_instances(raw.max_instances.as_ref()),
+            versions: raw.versions.map_or(by_program, |given| given.value),
             listen_tcp: ports(raw.listen_tcp.map(|table| table.value).unwrap_or_default()),
             name: name.clone(),
         };
@@ -152,10 +158,21 @@ impl Check<'_> {
         self.word(raw.sleep.as_ref(), SLEEPS).unwrap_or_default()
     }
 
+    /// A bound on instances that are up at once.
+    pub(super) fn max_instances(&mut self, given: Option<&Given<Integer>>) -> Option<usize> {
+        let asked = given.and_then(|given| self.number(given, 1..=INSTANCES_MAX));
+        asked.and_then(|asked| usize::try_from(asked).ok())
+    }
+
     fn hold_queue(&mut self, given: Option<&Given<Integer>>) -> usize {
         let asked = given.and_then(|given| self.number(given, 1..=HOLD_MAX));
         asked.and_then(|asked| usize::try_from(asked).ok()).unwrap_or(ServiceSpec::HOLD_QUEUE)
     }
+}
+
+/// Whether a template holds `{id}`: a program of another name for each instance is another version of it.
+fn names_id(template: &str) -> bool {
+    pieces(template).any(|piece| piece == Piece::Slot("id"))
 }
 
 /// The items of an optional array.

@@ -65,6 +65,8 @@ pub(super) fn spec() -> ServiceSpec {
             window: Duration::from_secs(20),
         },
         hold_queue: 8,
+        max_instances: None,
+        versions: false,
         listen_tcp: BTreeMap::new(),
     }
 }
