@@ -79,6 +79,12 @@ kinds! {
     Health = "health",
     /// The isolation level was resolved or changed.
     Level = "level",
+    /// A version or tenant was deployed.
+    Deployed = "deployed",
+    /// A deploy did not come to its end; what was before still holds.
+    DeployFailed = "deploy_failed",
+    /// Requests are shared out among versions in another way.
+    Routed = "routed",
     /// Captured lines were lost before they could be stored.
     LogGap = "log_gap",
     /// Something was asked for and refused.

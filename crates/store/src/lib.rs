@@ -35,6 +35,7 @@ mod schema;
 mod store;
 mod time;
 mod trim;
+mod version;
 mod writer;
 
 pub use error::{CloseError, ReadError, WriteError};
@@ -45,4 +46,5 @@ pub use open::OpenError;
 pub use options::{Options, Retention};
 pub use range::IdRangeError;
 pub use store::Store;
+pub use version::{VersionRow, Weighing};
 pub use writer::Heads;

@@ -77,6 +77,14 @@ const STEPS: &[&str] = &[
     "
     -- Events of the kind `start_failed`.
 ",
+    "
+    -- Events of the kinds `deployed`, `deploy_failed`, `routed`.
+    CREATE TABLE version (
+        name     TEXT PRIMARY KEY,
+        weight   INTEGER NOT NULL CHECK (weight BETWEEN 0 AND 100),
+        deployed INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+",
 ];
 
 /// The version of a file.

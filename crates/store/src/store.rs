@@ -16,6 +16,7 @@ use crate::open::{self, OpenError};
 use crate::options::Options;
 use crate::range::{self, IdRangeError};
 use crate::readers::Readers;
+use crate::version::{self, VersionRow, Weighing};
 use crate::writer::{Class, Heads, Lanes, Writer, job};
 
 /// The store of one home. Cheap to clone; all clones share one file, one writer and a few readers.
@@ -135,6 +136,26 @@ impl Store {
         let known =
             self.write(change.class(), move |db| instance::change(db, &owned, &change, &event)).await?;
         if known { Ok(()) } else { Err(ChangeError::Unknown(name.clone())) }
+    }
+
+    /// Changes weights of versions and writes why, to the history of the instance given, in one transaction.
+    /// It is on the disk before the answer.
+    ///
+    /// # Errors
+    /// When an instance is not known, a weight is above 100, or the write fails; then nothing is written.
+    pub async fn weigh(&self, weighing: Weighing, event: (&InstanceName, Event)) -> Result<(), ChangeError> {
+        let (about, event) = (event.0.clone(), event.1);
+        let stranger =
+            self.write(Class::LASTING, move |db| version::weigh(db, &weighing, (&about, &event))).await?;
+        stranger.map_or(Ok(()), |name| Err(ChangeError::Unknown(name)))
+    }
+
+    /// Every version of every service, by name.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn versions(&self) -> Result<Vec<VersionRow>, ReadError> {
+        self.inner.readers.read(version::all).await
     }
 
     /// Writes an event that changes nothing; the instance need not be known.

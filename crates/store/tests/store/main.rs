@@ -11,6 +11,7 @@ mod logs;
 mod model;
 mod open;
 mod retention;
+mod versions;
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
