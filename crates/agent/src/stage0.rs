@@ -120,7 +120,7 @@ fn sort_out(setup: &Setup, fds: Vec<OwnedFd>) -> io::Result<(Material, Vec<Owned
     Ok((Material { key, epoch: setup.epoch, listener, app_groups, filters, own_pids }, agent_groups))
 }
 
-/// Puts the calling process into control groups whose `cgroup.procs` files these are.
+/// Puts the calling process, which has one thread, into control groups that are joined through these files.
 pub(crate) fn join(groups: &[OwnedFd]) -> io::Result<()> {
     for group in groups {
         rustix::io::write(group.as_fd(), b"0")?;

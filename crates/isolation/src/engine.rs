@@ -125,7 +125,7 @@ impl Engine {
 
     /// Starts to keep blank shells ready. Call it after sweeping: a sweep does not know them.
     pub fn warm(&self) {
-        self.pool.refill();
+        self.pool.warm();
     }
 
     /// Takes down the blank shells, and what every set of walls shared if nothing is left in it, before this

@@ -85,7 +85,9 @@ impl<'a, T: Tenants> Reach<'a, T> {
 
     /// Waits for a lease.
     pub(crate) async fn lease(&mut self) -> Result<Lease, Failure> {
+        tracing::trace!(target: "insula::wake", at = "request");
         let lease = counted(&mut self.waits.waited, self.tenants.lease(self.name, self.until)).await?;
+        tracing::trace!(target: "insula::wake", at = "lease");
         self.waits.woke |= lease.woke();
         Ok(lease)
     }

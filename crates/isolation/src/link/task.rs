@@ -193,6 +193,7 @@ impl Task {
             }
             FromAgent::ShellReady { pid } => self.answer(Answer::ShellReady { pid }),
             FromAgent::Started => {
+                tracing::trace!(target: "insula::wake", at = "started (link)");
                 self.run = Run::Starting;
                 self.answer(Answer::Started)
             }
@@ -204,6 +205,7 @@ impl Task {
                 self.pass(Answer::Failed { step, errno, detail })
             }
             FromAgent::Listening { v6, unix, .. } => {
+                tracing::trace!(target: "insula::wake", at = "listening (link)");
                 let first = fds.pop();
                 if first.as_ref().is_some_and(|fd| !sockets::is_connected_stream(fd.as_fd())) {
                     return Err("a descriptor is not a connection".to_owned());

@@ -156,6 +156,7 @@ impl Drop for Body {
 
 impl Parts {
     async fn take_down(self, shared: &Shared, key: &str) {
+        tracing::trace!(target: "insula::wake", at = "take down", key);
         if let Some((_, pidfd)) = &self.agent {
             match pidfd_send_signal(pidfd, Signal::KILL) {
                 Ok(()) | Err(Errno::SRCH) => {}
@@ -175,6 +176,7 @@ impl Parts {
             Ok(Err(error)) => tracing::warn!(key, error, "something of these walls is left behind"),
             Err(e) => tracing::warn!(key, error = %e, "taking down these walls was cut short"),
         }
+        tracing::trace!(target: "insula::wake", at = "taken down", key);
         if let Some(port) = port {
             shared.ports.release(port);
         }

@@ -13,6 +13,7 @@ use insula_frames::{Ids, LaunchPlan, Probe, Step, ToAgent, ViewPlan};
 use insula_linux::cgroup::Leaves;
 use insula_linux::identity::{self, Identity};
 use insula_spec::{IdRange, Launch, Level, Limits};
+use tokio::task::JoinHandle;
 
 use super::body::Body;
 use super::idmap::{self, IdMode};
@@ -37,14 +38,46 @@ pub(crate) async fn launch(pool: &Arc<Pool>, level: Level, launch: &Launch) -> R
 }
 
 async fn launch_in_shell(pool: &Pool, kind: Kind, launch: &Launch) -> Result<Walled, LaunchError> {
+    let wake = pool.wake();
     let mut shell = pool.take(kind).await?;
+    step("shell taken");
     shell.body.settle(kind, &launch.instance, &launch.placement);
     let plan = prepare(&mut shell, launch).await?;
+    step("prepared");
     fault::point("launch.sent");
+    let around = Around::note(&shell.body, shown(&shell.body.shared, launch));
     let app = execute(&shell.link, &mut shell.streams, &shell.body, plan).await?;
+    step("executed");
     fault::point("launch.started");
-    let around = shown(&shell.body.shared, launch);
-    Ok(Walled::over(shell, &launch.placement, app).built_around(around))
+    Ok(Walled::over(shell, &launch.placement, app).built_around(around).awaited(wake))
+}
+
+/// Tells how far a launch has come, to whoever asks with `INSULA_LOG=insula::wake=trace`.
+fn step(at: &str) {
+    tracing::trace!(target: "insula::wake", at);
+}
+
+/// What walls are built around, and the note of it for later workers.
+#[derive(Debug)]
+pub(crate) struct Around {
+    pub(crate) text: String,
+    noting: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Around {
+    /// Begins to note it, while the agent is at work.
+    fn note(body: &Body, text: String) -> Self {
+        let (dir, copy) = (body.dir(), text.clone());
+        Self { text, noting: Some(body.blocking(move || dir.note_shown(&copy))) }
+    }
+
+    /// Waits until it is noted. Without the note these walls are not used again: new ones are built.
+    pub(crate) async fn noted(&mut self, key: &str) {
+        let Some(noting) = self.noting.take() else { return };
+        if let Err(error) = noting.await.map_err(io::Error::other).and_then(|noted| noted) {
+            tracing::warn!(key, %error, "cannot note what these walls show");
+        }
+    }
 }
 
 /// The plan of a launch and what travels beside it.
@@ -62,9 +95,11 @@ async fn prepare(shell: &mut Shell, launch: &Launch) -> Result<Prepared, LaunchE
     let spill = shell.spill.take().ok_or_else(|| LaunchError::Agent("it was used before".to_owned()))?;
     let launch = launch.clone();
     let prepared = shell.body.blocking(move || {
+        step("blocking thread");
         if let (Level::Namespace, Some(range)) = (kind.level, launch.ids) {
             idmap::map_range(agent.pid, range).map_err(failed("map the ids of the instance"))?;
         }
+        step("mapped");
         fault::point("shell.mapped");
         // A blank shell is made without limits.
         if launch.limits != Limits::default() {
@@ -76,6 +111,7 @@ async fn prepare(shell: &mut Shell, launch: &Launch) -> Result<Prepared, LaunchE
             Some(dir) if kind.level == Level::Process => own_dir(dir, launch.ids)?,
             _ => own_app_dir(&shared, &dir.app(), launch.ids)?,
         }
+        step("directories");
         fault::point("launch.data-dir");
         let (view, mut fds) = match kind.level {
             Level::Namespace => {

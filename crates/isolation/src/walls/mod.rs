@@ -103,6 +103,14 @@ impl Kind {
         self.level == Level::Process || self.network == Network::Host
     }
 
+    /// What a blank shell of this kind is made as: where there is no network wall, networks do not differ.
+    pub(crate) fn of_shell(self) -> Self {
+        match self.level {
+            Level::Process => Self { network: Network::Host, ..self },
+            _ => self,
+        }
+    }
+
     /// First letter of the keys of this level, so that a sweep knows whose a run directory is.
     pub(crate) fn prefix(level: Level) -> char {
         level.as_str().chars().next().unwrap_or('x')

@@ -1,77 +1,127 @@
-//! A bounded pool of blank shells, refilled as they are taken.
+//! Bounded pools of blank shells, refilled as they are taken.
+//!
+//! ```text
+//! take ──► Wake under way ──listening, ended or given up──► no wake under way ──settled──► refill, one by one
+//!             │                                                                  ▲
+//!             └── longer than PATIENCE ──────────────────────────────────────────┘
+//! ```
+//! A shell costs about as much as a launch. Made while a request waits for its wake it would take the processor
+//! from it, so the refill waits until nobody is being woken.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use insula_spec::{Level, Network};
+use tokio::sync::watch;
 
 use super::shell::{self, Shell};
 use super::{Kind, Shared};
 use crate::contract::LaunchError;
 
-/// The only kind worth keeping ahead: the default one.
+/// The kind that is kept ahead from the start: the default one. Any other is once it was asked for.
 const POOLED: Kind = Kind { level: Level::Namespace, network: Network::Isolated };
+/// How long a refill waits for workloads that do not listen yet. Some take seconds to start.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// How long the machine belongs to whoever was just woken: to answer the first request.
+const SETTLE: Duration = Duration::from_millis(5);
 
 /// Shells that wait. Each costs the memory of an idle agent and its launchpad.
 #[derive(Debug)]
 pub(crate) struct Pool {
     shared: Arc<Shared>,
+    /// How many of each kind.
     size: usize,
     waiting: Mutex<Waiting>,
     /// Held while shells are being made ahead.
     filling: tokio::sync::Mutex<()>,
+    /// How many wakes are under way.
+    wakes: watch::Sender<usize>,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
-    shells: VecDeque<Shell>,
-    /// Shells being made now.
-    making: usize,
+    shells: Vec<(Kind, VecDeque<Shell>)>,
+    /// Whether shells are being made now.
+    making: bool,
     /// Whether no more are made ahead.
     closed: bool,
 }
 
-impl Pool {
-    pub(crate) fn new(shared: Arc<Shared>, size: usize) -> Arc<Self> {
-        Arc::new(Self { shared, size, waiting: Mutex::default(), filling: tokio::sync::Mutex::default() })
+impl Waiting {
+    /// The shells of this kind, from now on kept ahead.
+    fn of(&mut self, kind: Kind) -> &mut VecDeque<Shell> {
+        let at = self.shells.iter().position(|(known, _)| *known == kind).unwrap_or_else(|| {
+            self.shells.push((kind, VecDeque::new()));
+            self.shells.len() - 1
+        });
+        &mut self.shells[at].1
     }
 
-    /// A shell of this kind: a waiting one if there is one, else a new one. Whoever takes one calls
-    /// [`Pool::refill`] when the launch is over: before, the next shell would compete with it.
+    fn all(&self) -> impl Iterator<Item = &Shell> {
+        self.shells.iter().flat_map(|(_, shells)| shells)
+    }
+}
+
+impl Pool {
+    pub(crate) fn new(shared: Arc<Shared>, size: usize) -> Arc<Self> {
+        let wakes = watch::Sender::new(0);
+        Arc::new(Self {
+            shared,
+            size,
+            waiting: Mutex::default(),
+            filling: tokio::sync::Mutex::default(),
+            wakes,
+        })
+    }
+
+    /// A shell of this kind: a waiting one if there is one, else a new one. Whoever takes one says with
+    /// [`Pool::wake`] how long it is needed for somebody who waits, and calls [`Pool::refill`].
     pub(crate) async fn take(&self, kind: Kind) -> Result<Shell, LaunchError> {
-        let ready = if kind == POOLED { self.take_waiting() } else { None };
-        match ready {
-            Some(shell) => Ok(shell),
+        match self.take_waiting(kind) {
+            Some(shell) => Ok(Shell { kind, ..shell }),
             None => shell::make(&self.shared, kind).await,
         }
     }
 
+    /// Somebody waits for a workload, until this is dropped.
+    pub(crate) fn wake(&self) -> Wake {
+        self.wakes.send_modify(|n| *n += 1);
+        Wake(self.wakes.clone())
+    }
+
     /// How many wait.
     pub(crate) fn len(&self) -> usize {
-        self.lock().shells.len()
+        self.lock().all().count()
     }
 
     /// Host pids of the agents of those that wait.
     pub(crate) fn agents(&self) -> Vec<i32> {
-        self.lock().shells.iter().filter_map(|shell| shell.body.agent()).map(|agent| agent.pid).collect()
+        self.lock().all().filter_map(|shell| shell.body.agent()).map(|agent| agent.pid).collect()
+    }
+
+    /// Keeps the default kind ahead from now on.
+    pub(crate) fn warm(self: &Arc<Self>) {
+        self.lock().of(POOLED);
+        self.refill();
     }
 
     /// Makes as many as are missing, one after another, in the background.
     pub(crate) fn refill(self: &Arc<Self>) {
         {
             let mut waiting = self.lock();
-            if waiting.closed || waiting.making > 0 || waiting.shells.len() >= self.size {
+            if waiting.making || missing(&waiting, self.size).is_none() {
                 return;
             }
-            waiting.making = 1;
+            waiting.making = true;
         }
         let pool = Arc::clone(self);
         tokio::spawn(async move {
             let _turn = pool.filling.lock().await;
             let filling = Filling(&pool);
-            while pool.wants_more() {
-                match shell::make(&pool.shared, POOLED).await {
-                    Ok(shell) => pool.lock().shells.push_back(shell),
+            while let Some(kind) = pool.next_missing().await {
+                match shell::make(&pool.shared, kind).await {
+                    Ok(shell) => pool.lock().of(kind).push_back(shell),
                     Err(error) => {
                         // The next launch meets the same error and tells it to whoever waits.
                         tracing::warn!(%error, "cannot make a blank shell ahead");
@@ -83,24 +133,49 @@ impl Pool {
         });
     }
 
+    /// The kind of the next shell to make, when there is time for it.
+    async fn next_missing(&self) -> Option<Kind> {
+        missing(&self.lock(), self.size)?;
+        self.nobody_waits().await;
+        // What was missing may not be any more, and the other way round.
+        missing(&self.lock(), self.size)
+    }
+
+    /// Waits until nobody has been waiting for a moment, though not for ever.
+    async fn nobody_waits(&self) {
+        let mut wakes = self.wakes.subscribe();
+        let quiet = async {
+            loop {
+                // The sender lives as long as this pool.
+                if wakes.wait_for(|n| *n == 0).await.is_err() {
+                    return;
+                }
+                if tokio::time::timeout(SETTLE, wakes.wait_for(|n| *n > 0)).await.is_err() {
+                    return;
+                }
+            }
+        };
+        if tokio::time::timeout(PATIENCE, quiet).await.is_err() {
+            tracing::debug!("blank shells are made while somebody waits for a wake");
+        }
+    }
+
     /// Takes down every shell that waits; none is made ahead any more.
     pub(crate) async fn close(&self) {
         self.lock().closed = true;
         let _turn = self.filling.lock().await;
         let shells = std::mem::take(&mut self.lock().shells);
-        for shell in shells {
+        for shell in shells.into_iter().flat_map(|(_, shells)| shells) {
             shell.body.take_down().await;
         }
     }
 
-    fn wants_more(&self) -> bool {
-        let waiting = self.lock();
-        !waiting.closed && waiting.shells.len() < self.size
-    }
-
-    fn take_waiting(&self) -> Option<Shell> {
+    fn take_waiting(&self, kind: Kind) -> Option<Shell> {
+        if self.size == 0 {
+            return None;
+        }
         loop {
-            let shell = self.lock().shells.pop_front()?;
+            let shell = self.lock().of(kind.of_shell()).pop_front()?;
             if shell.is_alive() {
                 return Some(shell);
             }
@@ -113,11 +188,27 @@ impl Pool {
     }
 }
 
+/// A kind of which fewer wait than should.
+fn missing(waiting: &Waiting, size: usize) -> Option<Kind> {
+    let lacks = |(_, shells): &&(Kind, VecDeque<Shell>)| shells.len() < size;
+    waiting.shells.iter().filter(|_| !waiting.closed).find(lacks).map(|(kind, _)| *kind)
+}
+
+/// Somebody waits for a workload that was started, until dropped.
+#[derive(Debug)]
+pub(crate) struct Wake(watch::Sender<usize>);
+
+impl Drop for Wake {
+    fn drop(&mut self) {
+        self.0.send_modify(|n| *n -= 1);
+    }
+}
+
 /// Marks the pool as being filled until dropped.
 struct Filling<'a>(&'a Pool);
 
 impl Drop for Filling<'_> {
     fn drop(&mut self) {
-        self.0.lock().making = 0;
+        self.0.lock().making = false;
     }
 }

@@ -11,7 +11,8 @@ use insula_spec::{Launch, Level, Network, Placement};
 use super::Kind;
 use super::body::Body;
 use super::connect::Connector;
-use super::launch::{execute, prepare_again};
+use super::launch::{Around, execute, prepare_again};
+use super::pool::Wake;
 use super::shell::Shell;
 use crate::contract::{BoxFuture, Connect, Event, Exit, Gone, LaunchError, Record, Sandbox, Usage};
 use crate::fault;
@@ -44,9 +45,11 @@ pub(crate) struct Walled {
     exit: Option<Exit>,
     paused: bool,
     /// What the walls were built around, where this process built them.
-    built_around: Option<String>,
+    built_around: Option<Around>,
     /// Line after the last one that the workload wrote, once it ended.
     last_line: u64,
+    /// Somebody waits for it to listen.
+    wake: Option<Wake>,
 }
 
 impl Walled {
@@ -74,12 +77,19 @@ impl Walled {
             paused: false,
             built_around: None,
             last_line: 0,
+            wake: None,
         }
     }
 
     /// Remembers what the walls were built around; with the commit it is noted for others, too.
-    pub(crate) fn built_around(mut self, text: String) -> Self {
-        self.built_around = Some(text);
+    pub(crate) fn built_around(mut self, around: Around) -> Self {
+        self.built_around = Some(around);
+        self
+    }
+
+    /// Somebody waits until this listens, or ends.
+    pub(crate) fn awaited(mut self, wake: Wake) -> Self {
+        self.wake = Some(wake);
         self
     }
 
@@ -103,6 +113,7 @@ impl Walled {
 
     /// Takes in what the agent tells; `None` is its end.
     fn take_in(&mut self, news: Option<News>) -> Event {
+        self.wake = None;
         match news {
             Some(News::Listening { v6, unix, first }) => {
                 self.connector.found(v6, unix, first);
@@ -131,18 +142,10 @@ impl Walled {
         }
     }
 
-    /// Notes what the walls were built around. Without the note they are not used again: new ones are built.
-    async fn note_shown(&self) {
-        let Some(text) = self.built_around.clone() else { return };
-        let dir = self.body.dir();
-        let noted = self.body.blocking(move || dir.note_shown(&text)).await;
-        if let Err(error) = noted.map_err(io::Error::other).and_then(|noted| noted) {
-            tracing::warn!(key = self.body.key, %error, "cannot note what these walls show");
-        }
-    }
-
     async fn confirm_commit(&mut self) -> Result<(), Gone> {
-        self.note_shown().await;
+        if let Some(around) = &mut self.built_around {
+            around.noted(&self.body.key).await;
+        }
         let no_answer = |why: &str| Gone::NoAnswer(why.to_owned());
         fault::point("commit.before");
         self.link.send(&ToAgent::Commit, Vec::new()).await.map_err(|e| no_answer(&e.to_string()))?;
@@ -244,7 +247,13 @@ impl Walled {
         if self.exit == Some(Exit::Lost) {
             return Err(LaunchError::Agent("it is gone".to_owned()));
         }
-        let plan = prepare_again(&self.body, self.kind.level, self.built_around.clone(), launch).await?;
+        let plan = prepare_again(
+            &self.body,
+            self.kind.level,
+            self.built_around.as_ref().map(|around| around.text.clone()),
+            launch,
+        )
+        .await?;
         self.oom_kills = oom_kills(&self.body);
         self.app = execute(&self.link, &mut self.streams, &self.body, plan).await?;
         self.exit = None;

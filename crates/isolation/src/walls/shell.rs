@@ -65,8 +65,10 @@ pub(crate) async fn make(shared: &Arc<Shared>, kind: Kind) -> Result<Shell, Laun
 }
 
 async fn raise(shared: &Arc<Shared>, kind: Kind) -> Result<Shell, LaunchError> {
+    tracing::trace!(target: "insula::wake", at = "shell begun");
     let mut body = Body::new(Arc::clone(shared), new_key(kind)?);
     let Places { listener, spill } = make_places(&mut body).await?;
+    tracing::trace!(target: "insula::wake", at = "shell places");
     let (ours, theirs) = UnixStream::pair().map_err(failed("socket pair"))?;
     let mut stage0 = Command::new(shared.agent_path())
         .arg0("insula-agent")
@@ -78,6 +80,7 @@ async fn raise(shared: &Arc<Shared>, kind: Kind) -> Result<Shell, LaunchError> {
         .kill_on_drop(true)
         .spawn()
         .map_err(failed("start the agent"))?;
+    tracing::trace!(target: "insula::wake", at = "shell spawned");
     fault::point("shell.spawned");
     let (link, mut streams) = Link::open(ours, 0).map_err(failed("socket pair"))?;
     send_setup(shared, kind, &body, listener, &link).await?;
@@ -87,9 +90,11 @@ async fn raise(shared: &Arc<Shared>, kind: Kind) -> Result<Shell, LaunchError> {
         other => return Err(unexpected(other)),
     };
     body.add_agent(pid, None).map_err(failed("find the agent"))?;
+    tracing::trace!(target: "insula::wake", at = "shell ready");
     fault::point("shell.ready");
     // It has done its part; its child is the agent.
     stage0.wait().await.map_err(failed("wait for the first stage of the agent"))?;
+    tracing::trace!(target: "insula::wake", at = "shell made");
     if let (IdMode::Subordinate { uid, gid }, true) = (shared.ids, kind.walls(shared).has(Walls::MOUNT)) {
         idmap::map_subordinate(pid, uid, gid).await.map_err(failed("map subordinate ids"))?;
     }
@@ -136,7 +141,7 @@ async fn send_setup(
     link: &Link,
 ) -> Result<(), LaunchError> {
     let groups = |leaf: fn(&Leaves) -> &Leaf| match body.leaves() {
-        Some(leaves) => leaf(&leaves).procs_fds().map_err(|e| failed("control groups")(io::Error::other(e))),
+        Some(leaves) => leaf(&leaves).join_fds().map_err(|e| failed("control groups")(io::Error::other(e))),
         None => Ok(Vec::new()),
     };
     let (agent, app) = (groups(Leaves::agent)?, groups(Leaves::app)?);

@@ -66,14 +66,23 @@ impl Leaf {
         Ok(pids.into_iter().collect())
     }
 
-    /// Opens the file of each directory through which a process joins. A child that inherits them puts
-    /// itself into the leaf by writing `0` to each; the kernel asks for the rights of who opened them.
+    /// Opens the file of each directory through which a process of one thread joins. A child that inherits
+    /// them puts itself into the leaf by writing `0` to each; the kernel asks for the rights of who opened
+    /// them.
+    ///
+    /// In version 1 that is `tasks`: a thread that moves itself alone takes microseconds. To move a whole
+    /// process the kernel first waits until no process of the machine forks or ends, which takes 5 to 15 ms
+    /// (`cgroup_procs_write_start` in `kernel/cgroup/cgroup.c`). Version 2 has no such file for a leaf.
     ///
     /// # Errors
     /// When a file cannot be opened.
-    pub fn procs_fds(&self) -> Result<Vec<OwnedFd>, CgroupError> {
+    pub fn join_fds(&self) -> Result<Vec<OwnedFd>, CgroupError> {
+        let name = match self {
+            Self::V1(_) => "tasks",
+            Self::V2(_) => "cgroup.procs",
+        };
         let open = |dir: &Path| {
-            let file = dir.join("cgroup.procs");
+            let file = dir.join(name);
             OpenOptions::new().write(true).open(&file).map(OwnedFd::from).map_err(CgroupError::read(&file))
         };
         self.dirs().into_iter().map(open).collect()

@@ -100,7 +100,7 @@ fn an_unprivileged_child_joins_by_inherited_descriptors() {
             "needs root to become another user",
         );
     }
-    let fds = walls.app().procs_fds().unwrap();
+    let fds = walls.app().join_fds().unwrap();
     let mut command = Command::new("cat");
     command.stdin(Stdio::piped()).stdout(Stdio::null());
     let join = move || {
@@ -115,7 +115,7 @@ fn an_unprivileged_child_joins_by_inherited_descriptors() {
     unsafe { command.pre_exec(join) };
     let mut child = command.spawn().unwrap();
     let pid = i32::try_from(child.id()).unwrap();
-    for fd in walls.app().procs_fds().unwrap() {
+    for fd in walls.app().join_fds().unwrap() {
         let path = fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap();
         let members = fs::read_to_string(&path).unwrap();
         assert_eq!(members.trim(), pid.to_string(), "`{}`", path.display());

@@ -70,7 +70,7 @@ impl Drop for Walls {
 
 /// A program that joins the leaf before it is executed, by the descriptors it inherits.
 pub(crate) fn inside(leaf: &Leaf, program: &str, args: &[&str]) -> Command {
-    let fds: Vec<OwnedFd> = leaf.procs_fds().unwrap();
+    let fds: Vec<OwnedFd> = leaf.join_fds().unwrap();
     let mut command = Command::new(program);
     command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let join =

@@ -161,7 +161,10 @@ impl Keeper {
     fn take(&mut self, input: Input) {
         match input {
             Input::Message(message) => self.message(message),
-            Input::Sandbox(insula_isolation::Event::Listening) => self.next.push_back(Event::Listening),
+            Input::Sandbox(insula_isolation::Event::Listening) => {
+                tracing::trace!(target: "insula::wake", at = "listening");
+                self.next.push_back(Event::Listening);
+            }
             Input::Sandbox(insula_isolation::Event::Exited(exit)) => self.next.push_back(Event::Exited(exit)),
             Input::Done(done) => self.done(done),
             Input::Checked(result) => self.next.push_back(Event::Checked(result)),

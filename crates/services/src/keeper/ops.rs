@@ -113,6 +113,7 @@ pub(super) async fn launch(site: Site, stored: Option<Level>) -> Done {
 }
 
 async fn try_launch(site: &Site, stored: Option<Level>) -> Result<(Box<dyn Sandbox>, Level), StartError> {
+    tracing::trace!(target: "insula::wake", at = "launch begun");
     let level = resolve(site, stored).await?;
     let backend = site.shared.registry.backend(level)?;
     let ids = site.shared.host_ids(&site.name, backend.as_ref()).await?;
@@ -159,7 +160,9 @@ pub(super) async fn commit(
     mut sandbox: Box<dyn Sandbox>,
     recorded: oneshot::Receiver<Result<(), ChangeError>>,
 ) -> Done {
-    let result = match recorded.await {
+    let recorded = recorded.await;
+    tracing::trace!(target: "insula::wake", at = "recorded");
+    let result = match recorded {
         Ok(Ok(())) => sandbox.commit().await.map_err(|e| chain(&e).into()),
         Ok(Err(error)) => {
             let text = format!("cannot record the sandbox: {}", chain(&error));
@@ -167,6 +170,7 @@ pub(super) async fn commit(
         }
         Err(_) => Err("cannot record the sandbox: the store is closed".into()),
     };
+    tracing::trace!(target: "insula::wake", at = "committed");
     Done::Committed { sandbox, result }
 }
 
