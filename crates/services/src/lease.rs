@@ -9,6 +9,7 @@
 //! A workload that ended a moment ago refuses the connection while its gate is still open.
 //! [`Lease::ended`] tells when the keeper knows; the next lease then waits for the next run.
 
+use std::any::Any;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +18,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use insula_isolation::{Connect, Stream};
-use insula_spec::InstanceName;
+use insula_spec::{InstanceName, Protocol};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
@@ -35,7 +36,9 @@ pub(crate) struct Run {
     name: InstanceName,
     connector: Arc<dyn Connect>,
     request_timeout: Duration,
+    protocol: Protocol,
     pool: Mutex<Vec<Stream>>,
+    companion: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
 }
 
 impl Run {
@@ -44,13 +47,16 @@ impl Run {
         name: InstanceName,
         connector: Arc<dyn Connect>,
         request_timeout: Duration,
+        protocol: Protocol,
     ) -> Arc<Self> {
         Arc::new(Self {
             gate: Gate::open(Instant::now()),
             name,
             connector,
             request_timeout,
+            protocol,
             pool: Mutex::new(Vec::new()),
+            companion: Mutex::new(None),
         })
     }
 
@@ -62,7 +68,13 @@ impl Run {
     /// Closes the idle connections. Called after the gate was closed; none is kept from then on.
     pub(crate) fn drop_idle(&self) {
         let idle = std::mem::take(&mut *self.pool());
-        drop(idle);
+        let companion = self.companion().take();
+        drop((idle, companion));
+    }
+
+    fn companion(&self) -> std::sync::MutexGuard<'_, Option<Arc<dyn Any + Send + Sync>>> {
+        // As with the pool.
+        self.companion.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn pool(&self) -> std::sync::MutexGuard<'_, Vec<Stream>> {
@@ -89,6 +101,28 @@ impl Lease {
     #[must_use]
     pub fn request_timeout(&self) -> Duration {
         self.run.request_timeout
+    }
+
+    /// What the instance speaks.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        self.run.protocol
+    }
+
+    /// Something of the caller's that all leases of this run share: made when it is first asked for, forgotten
+    /// when the run is over. After that, or if another type was asked for before, everybody gets their own.
+    #[must_use]
+    pub fn companion<T: Any + Default + Send + Sync>(&self) -> Arc<T> {
+        let mut companion = self.run.companion();
+        let known = companion.clone().and_then(|known| known.downcast::<T>().ok());
+        known.unwrap_or_else(|| {
+            let fresh = Arc::new(T::default());
+            // Under the lock, as in `Upstream::keep`.
+            if self.run.gate.is_open() && companion.is_none() {
+                *companion = Some(Arc::clone(&fresh) as Arc<dyn Any + Send + Sync>);
+            }
+            fresh
+        })
     }
 
     /// Whether the instance had to be woken, thawed or restarted for it.
@@ -137,7 +171,18 @@ impl Lease {
     /// A lease that no keeper knows of, for tests and tools.
     #[must_use]
     pub fn detached(name: InstanceName, connector: Arc<dyn Connect>, request_timeout: Duration) -> Self {
-        let run = Run::new(name, connector, request_timeout);
+        Self::detached_as(name, connector, request_timeout, Protocol::Http1)
+    }
+
+    /// As [`Self::detached`], for an instance that speaks `protocol`.
+    #[must_use]
+    pub fn detached_as(
+        name: InstanceName,
+        connector: Arc<dyn Connect>,
+        request_timeout: Duration,
+        protocol: Protocol,
+    ) -> Self {
+        let run = Run::new(name, connector, request_timeout, protocol);
         let entered = run.gate.enter();
         debug_assert!(entered, "a new gate is open");
         Self { run, woke: false }

@@ -16,7 +16,7 @@ mod limits;
 mod secret;
 mod units;
 
-pub use config::{Config, ConfigError, ServiceSpec};
+pub use config::{Config, ConfigError, Protocol, ServiceSpec};
 pub use instance::{InstanceId, InstanceName, InvalidName, ServiceName};
 pub use launch::{IdRange, Launch, Mount, Network, Placement};
 pub use level::{Level, LevelChoice, UnknownLevel};

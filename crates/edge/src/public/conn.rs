@@ -56,6 +56,8 @@ pub(crate) enum After {
     Close,
     /// Close, but let the client finish what it is sending.
     Linger,
+    /// Nothing was read yet but the preface of HTTP/2, and it is still there.
+    Http2,
 }
 
 /// One client connection.
@@ -92,8 +94,8 @@ where
         Self { shared, stream, peer, input, deadline, last, held: None, drain }
     }
 
-    /// Serves requests until one side has had enough.
-    pub(crate) async fn run(mut self) {
+    /// Serves requests until one side has had enough. A connection that begins HTTP/2 is given back.
+    pub(crate) async fn run(mut self) -> Option<Self> {
         let drain = self.drain.clone();
         let mut drained = pin!(drain.cancelled());
         let mut after = After::Next;
@@ -112,9 +114,12 @@ where
         if let Some(upstream) = self.held.take() {
             upstream.keep();
         }
-        if after == After::Linger {
-            self.linger().await;
+        match after {
+            After::Http2 => return Some(self),
+            After::Linger => self.linger().await,
+            After::Next | After::Close => {}
         }
+        None
     }
 
     /// Waits for a whole head, at most as long as the settings allow.

@@ -19,12 +19,14 @@ use tokio::time::Instant;
 use crate::public::body::Pipe;
 use crate::public::conn::{After, Connection};
 use crate::public::framing::Framing;
-use crate::public::head::Version;
+use crate::public::head::{BadHead, Version};
+use crate::public::http2::PREFACE_HEAD;
+use crate::public::link::Link;
 use crate::public::observe::{Exchange as Record, Protocol, RequestId};
 use crate::public::plan::{self, Asked, LastHost, Origin, Plan, Reply};
 use crate::public::proxy::{Client, Ended, Exchange, attended};
 use crate::public::reach::{BACKSTOP, Found, Reach, Waits};
-use crate::public::respond::{Failure, Reader};
+use crate::public::respond::{Failure, Reader, Refusal};
 use crate::public::route::{NotFound, Route};
 use crate::public::tenants::Tenants;
 use crate::public::tunnel::Carried;
@@ -49,6 +51,7 @@ where
         let origin = Origin { settings: &self.shared.settings, peer: self.peer, id };
         let mut plan = match plan::request(&self.input.bytes()[..end], origin, &mut self.last) {
             Ok(plan) => plan,
+            Err(refusal) if self.is_http2(&refusal, end) => return After::Http2,
             Err(refusal) => return self.refuse(id, &refusal.into()).await,
         };
         self.input.consume(end);
@@ -57,6 +60,14 @@ where
             Ok(ended) => self.ended(&plan, &running, ended),
             Err(failure) => self.failed(&plan, &running, &failure).await,
         }
+    }
+
+    /// Whether the first thing on this connection is the preface of HTTP/2. To the parser it is a head of a
+    /// version that it does not know, so no other request pays for the question.
+    fn is_http2(&self, refusal: &Refusal, end: usize) -> bool {
+        *refusal == Refusal::Head(BadHead::Version)
+            && self.last.route.is_none()
+            && self.input.bytes()[..end] == *PREFACE_HEAD
     }
 
     async fn proxied(&mut self, plan: &mut Plan, running: &mut Running) -> Result<Ended, Failure> {
@@ -111,7 +122,13 @@ where
             return After::Close;
         }
         let close = !plan.keep_alive || plan.framing != Framing::Empty || self.drain.is_cancelled();
-        let reader = Reader { id: running.id, version: plan.version, to_head: plan.to_head, close };
+        let reader = Reader {
+            id: running.id,
+            version: plan.version,
+            to_head: plan.to_head,
+            grpc: plan.grpc,
+            close,
+        };
         match (self.send(answer.render(reader)).await, close) {
             (false, _) => After::Close,
             (true, true) => After::Linger,
@@ -123,7 +140,7 @@ where
     /// the connection ends.
     pub(crate) async fn refuse(&mut self, id: RequestId, failure: &Failure) -> After {
         let answer = failure.answer();
-        let reader = Reader { id, version: Version::Http11, to_head: false, close: true };
+        let reader = Reader { id, version: Version::Http11, to_head: false, grpc: false, close: true };
         self.shared.observer.exchange(&Record {
             id,
             protocol: Protocol::Http,
@@ -193,7 +210,7 @@ async fn reached<C: AsyncRead + Unpin, T: Tenants>(
     client.deadline.set(reach.until() + BACKSTOP);
     let idle = held.take().filter(|upstream| lease.fits(upstream)).or_else(|| lease.reuse());
     let found = match idle {
-        Some(upstream) => Found { lease, upstream, reused: true },
+        Some(upstream) => Found { lease, upstream: Link::Direct(upstream), reused: true },
         None => attended(client, reach.connect(lease)).await??,
     };
     client.deadline.set(reach.until());

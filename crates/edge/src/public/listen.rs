@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::public::buffer::Pool;
 use crate::public::conn::{Connection, Shared};
+use crate::public::http2;
 use crate::public::observe::{Observer, RequestIds};
 use crate::public::patient::Patient;
 use crate::public::settings::{Keepalive, Settings};
@@ -83,7 +84,13 @@ impl<T: Tenants> Proxy<T> {
         let token = drain.clone();
         self.accept(listener, drain, move |stream: TcpStream, peer| {
             let stream = Patient::new(stream, shared.settings.write_timeout);
-            Connection::new(Arc::clone(&shared), stream, peer.ip(), token.clone()).run()
+            let connection = Connection::new(Arc::clone(&shared), stream, peer.ip(), token.clone());
+            async move {
+                if let Some(connection) = connection.run().await {
+                    // In a box, so that a connection of HTTP/1.1 has no room for what it does not need.
+                    Box::pin(http2::serve(connection)).await;
+                }
+            }
         })
         .await
     }

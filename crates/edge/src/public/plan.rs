@@ -8,6 +8,7 @@ use crate::public::body::Body;
 use crate::public::chunked::ChunkDecoder;
 use crate::public::forward::{self, Hop, Return};
 use crate::public::framing::{self, Framing};
+use crate::public::grpc;
 use crate::public::head::{Kind, RequestHead, Version, parse_request, parse_response, slots};
 use crate::public::observe::RequestId;
 use crate::public::respond::{BadAnswer, Refusal};
@@ -46,6 +47,8 @@ pub(crate) struct Plan {
     pub(crate) repeatable: bool,
     /// Whether it asks for another protocol.
     pub(crate) upgrade: bool,
+    /// Whether it is a call of gRPC, whose client reads no statuses of HTTP.
+    pub(crate) grpc: bool,
 }
 
 impl Plan {
@@ -87,7 +90,15 @@ pub(crate) fn request(bytes: &[u8], origin: Origin<'_>, last: &mut LastHost) -> 
         to_head: head.method == "HEAD",
         repeatable: framing == Framing::Empty && !upgrade && idempotent(head.method),
         upgrade,
+        grpc: is_grpc(&head),
     })
+}
+
+/// Every call is a POST, so nothing else is searched for it.
+fn is_grpc(head: &RequestHead<'_, '_>) -> bool {
+    let content_type = |header: &httparse::Header<'_>| header.name.eq_ignore_ascii_case("content-type");
+    head.method == "POST"
+        && head.fields.iter().any(|(_, h)| content_type(h) && grpc::is_asked_by(Some(h.value)))
 }
 
 /// The one `Host`.

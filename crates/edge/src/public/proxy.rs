@@ -22,6 +22,7 @@ use crate::public::body::{Body, Pipe, PipeError};
 use crate::public::buffer::{Buffer, PIECE};
 use crate::public::deadline::Deadline;
 use crate::public::head::{HEAD_MAX, Version, end_of_head};
+use crate::public::link::Link;
 use crate::public::plan::{self, Asked, Final, Reply, Response};
 use crate::public::respond::{self, BadAnswer, Failure};
 use crate::public::tunnel::{self, Carried};
@@ -53,7 +54,7 @@ pub(crate) struct Client<'a, C> {
 #[derive(Debug)]
 pub(crate) struct Exchange<'a, C> {
     client: Client<'a, C>,
-    upstream: Upstream,
+    upstream: Link,
     output: Buffer,
     upload: Pipe,
     state: Upload,
@@ -79,7 +80,7 @@ pub(crate) struct Ended {
 }
 
 impl<'a, C: AsyncRead + AsyncWrite + Unpin> Exchange<'a, C> {
-    pub(crate) fn new(client: Client<'a, C>, upstream: Upstream, upload: Pipe, timeout: Duration) -> Self {
+    pub(crate) fn new(client: Client<'a, C>, upstream: Link, upload: Pipe, timeout: Duration) -> Self {
         let output = client.input.sibling();
         Self { client, upstream, output, upload, state: Upload::Going, scanned: 0, heard: false, timeout }
     }
@@ -95,7 +96,7 @@ impl<'a, C: AsyncRead + AsyncWrite + Unpin> Exchange<'a, C> {
     }
 
     /// Starts over on another connection. Only for requests without a body.
-    pub(crate) fn restart(&mut self, upstream: Upstream) {
+    pub(crate) fn restart(&mut self, upstream: Link) {
         self.upstream = upstream;
         self.upload.rewind();
         self.state = Upload::Going;
@@ -207,7 +208,7 @@ impl<'a, C: AsyncRead + AsyncWrite + Unpin> Exchange<'a, C> {
             carried,
             next: whole && !close && sent,
             linger: whole && !(sent && self.client.input.is_empty()),
-            upstream: clean.then_some(self.upstream),
+            upstream: clean.then_some(self.upstream).and_then(Link::into_upstream),
             error,
         })
     }

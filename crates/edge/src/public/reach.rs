@@ -18,10 +18,11 @@ use std::mem;
 use std::pin::pin;
 use std::time::Duration;
 
-use insula_services::{Lease, Upstream};
+use insula_services::Lease;
 use insula_spec::InstanceName;
 use tokio::time::{Instant, timeout_at};
 
+use crate::public::link::Link;
 use crate::public::respond::Failure;
 use crate::public::settings::Settings;
 use crate::public::tenants::Tenants;
@@ -42,7 +43,7 @@ pub(crate) struct Waits {
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) lease: Lease,
-    pub(crate) upstream: Upstream,
+    pub(crate) upstream: Link,
     /// Whether the connection was used before.
     pub(crate) reused: bool,
 }
@@ -58,6 +59,8 @@ pub(crate) struct Reach<'a, T> {
     until: Instant,
     /// Whether a second run has had the request. A request that ends those who get it is not given to a third.
     moved: bool,
+    /// Whether bytes are carried, whatever they mean.
+    raw: bool,
 }
 
 impl<'a, T: Tenants> Reach<'a, T> {
@@ -70,7 +73,12 @@ impl<'a, T: Tenants> Reach<'a, T> {
         started: Instant,
     ) -> Self {
         let until = started + settings.wake_timeout;
-        Self { tenants, settings, name, waits, until, moved: false }
+        Self { tenants, settings, name, waits, until, moved: false, raw: false }
+    }
+
+    /// For bytes that nobody here looks at: the connection is made as it is.
+    pub(crate) fn raw(self) -> Self {
+        Self { raw: true, ..self }
     }
 
     /// When it is given up.
@@ -96,7 +104,10 @@ impl<'a, T: Tenants> Reach<'a, T> {
     pub(crate) async fn connect(&mut self, mut lease: Lease) -> Result<Found, Failure> {
         loop {
             match self.dial(&lease).await? {
-                Ok(upstream) => return Ok(Found { lease, upstream, reused: false }),
+                Ok(upstream) => {
+                    let reused = upstream.is_reused();
+                    return Ok(Found { lease, upstream, reused });
+                }
                 Err(error) => lease = self.next_run(lease, Failure::Unreachable(error)).await?,
             }
         }
@@ -124,8 +135,11 @@ impl<'a, T: Tenants> Reach<'a, T> {
         self.connect(lease).await
     }
 
-    async fn dial(&self, lease: &Lease) -> Result<io::Result<Upstream>, Failure> {
-        timeout_at(self.until, lease.connect()).await.map_err(|_| Failure::TimedOut)
+    async fn dial(&self, lease: &Lease) -> Result<io::Result<Link>, Failure> {
+        let connected = async {
+            if self.raw { lease.connect().await.map(Link::Direct) } else { Link::open(lease).await }
+        };
+        timeout_at(self.until, connected).await.map_err(|_| Failure::TimedOut)
     }
 
     /// Waits until this run has ended, and for a lease on the next one. If it does not end in time the

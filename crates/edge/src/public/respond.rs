@@ -10,6 +10,7 @@ use insula_services::LeaseError;
 
 use crate::public::chunked::BadBody;
 use crate::public::framing::BadFraming;
+use crate::public::grpc;
 use crate::public::head::{BadHead, Version};
 use crate::public::observe::RequestId;
 use crate::public::route::{BadHost, NotFound};
@@ -194,12 +195,17 @@ pub(crate) struct Reader {
     pub(crate) id: RequestId,
     pub(crate) version: Version,
     pub(crate) to_head: bool,
+    /// Whether it is a client of gRPC.
+    pub(crate) grpc: bool,
     pub(crate) close: bool,
 }
 
 impl Answer {
     /// The whole response: RFC 9457 problem details.
     pub(crate) fn render(&self, reader: Reader) -> Vec<u8> {
+        if reader.grpc {
+            return self.render_grpc(reader);
+        }
         let Self { status, code, title, hint, .. } = self;
         let id = reader.id;
         // All texts are constants of this table, so none needs escaping.
@@ -216,15 +222,40 @@ impl Answer {
         if let Some(after) = self.retry_after {
             out.extend_from_slice(format!("retry-after: {}\r\n", seconds(after)).as_bytes());
         }
-        out.extend_from_slice(match (reader.close, reader.version) {
-            (true, _) => b"connection: close\r\n\r\n",
-            (false, Version::Http10) => b"connection: keep-alive\r\n\r\n",
-            (false, Version::Http11) => b"\r\n",
-        });
+        out.extend_from_slice(reader.ending());
         if !reader.to_head {
             out.extend_from_slice(body.as_bytes());
         }
         out
+    }
+
+    /// The same for a client of gRPC: an answer that is all head.
+    fn render_grpc(&self, reader: Reader) -> Vec<u8> {
+        let Self { code, title, .. } = self;
+        // As above: the texts need no escaping, which here would be percent encoding.
+        let mut text = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\ngrpc-status: {}\r\n\
+             grpc-message: {title} ({code})\r\ninsula-request-id: {}\r\ncontent-length: 0\r\n",
+            grpc::status(self.status),
+            reader.id
+        );
+        if let Some(after) = self.retry_after {
+            text += &format!("grpc-retry-pushback-ms: {}\r\n", seconds(after) * 1000);
+        }
+        let mut out = text.into_bytes();
+        out.extend_from_slice(reader.ending());
+        out
+    }
+}
+
+impl Reader {
+    /// The end of the head.
+    fn ending(self) -> &'static [u8] {
+        match (self.close, self.version) {
+            (true, _) => b"connection: close\r\n\r\n",
+            (false, Version::Http10) => b"connection: keep-alive\r\n\r\n",
+            (false, Version::Http11) => b"\r\n",
+        }
     }
 }
 
@@ -254,7 +285,7 @@ mod tests {
     use super::*;
 
     fn reader() -> Reader {
-        Reader { id: RequestId::of(10), version: Version::Http11, to_head: false, close: false }
+        Reader { id: RequestId::of(10), version: Version::Http11, to_head: false, grpc: false, close: false }
     }
 
     #[test]

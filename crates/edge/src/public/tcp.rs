@@ -28,7 +28,7 @@ pub(crate) async fn forward<T: Tenants>(
 ) {
     let (id, started) = (shared.ids.next(), Instant::now());
     let mut waits = Waits::default();
-    let reach = Reach::new(&shared.tenants, &shared.settings, &instance, &mut waits, started);
+    let reach = Reach::new(&shared.tenants, &shared.settings, &instance, &mut waits, started).raw();
     let carried = match reached(reach).await {
         Ok(found) => Ok(carry(found, &mut stream, &shared).await),
         Err(failure) => Err(failure),

@@ -113,8 +113,9 @@ impl Keeper {
 
     fn open_gate(&mut self) {
         if let Some(sandbox) = &self.sandbox {
-            let timeout = self.site.spec.request_timeout;
-            self.run = Some(Run::new(self.site.name.clone(), sandbox.connector(), timeout));
+            let spec = &self.site.spec;
+            let (name, timeout) = (self.site.name.clone(), spec.request_timeout);
+            self.run = Some(Run::new(name, sandbox.connector(), timeout, spec.protocol));
         }
     }
 

@@ -64,6 +64,9 @@ pub enum ProblemKind {
     /// Two keys that say the same thing.
     #[error("it says the same as `{0}`")]
     SaidTwice(&'static str),
+    /// A health check of a service that does not speak HTTP/1.1.
+    #[error("a health check asks in HTTP/1.1, which a service with `protocol = \"h2c\"` does not speak")]
+    HealthOfH2c,
     /// A back-off that begins above its own end.
     #[error("{backoff} is longer than `restart_backoff_max`, which is {max}")]
     BackoffOrder {
@@ -298,6 +301,7 @@ impl ProblemKind {
             Self::MissingKey("target") => "add target = \"/inside\"",
             Self::NotYet => "remove it, and do not rely on it",
             Self::Quota(_) => "write a percentage of one CPU, \"150%\", or a number of CPUs, 1.5",
+            Self::HealthOfH2c => "remove `health`; the instance is ready when it accepts connections",
             Self::BackoffOrder { .. } => "lower `restart_backoff` or raise `restart_backoff_max`",
             Self::ListedTwice(_) | Self::SaidTwice(_) => "remove one of the two",
             Self::PortTaken { .. } => "choose another port",

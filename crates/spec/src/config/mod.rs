@@ -38,7 +38,7 @@ pub use kind::{KeyAdvice, ProblemKind};
 pub use overrides::OverrideError;
 pub use problem::Problem;
 pub use routing::{RESERVED, Routing, Target, is_below};
-pub use service::{HealthCheck, RestartMode, RestartPolicy, ServiceSpec, SleepMode};
+pub use service::{HealthCheck, Protocol, RestartMode, RestartPolicy, ServiceSpec, SleepMode};
 
 use crate::{InstanceId, ServiceName};
 use problem::{At, Problems};

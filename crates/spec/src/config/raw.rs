@@ -86,6 +86,7 @@ tables! {
         cpu_quota: RawQuota,
         pids_limit: Integer,
         open_files: Integer,
+        protocol: String,
         health: RawHealth,
         startup_timeout: RawDuration,
         stop_timeout: RawDuration,

@@ -16,6 +16,16 @@ pub enum SleepMode {
     Freeze,
 }
 
+/// What a service speaks on the port that it listens on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Protocol {
+    /// HTTP/1.1, whatever its clients speak.
+    #[default]
+    Http1,
+    /// HTTP/2 in clear text with prior knowledge (RFC 9113, section 3.3), as gRPC needs it.
+    H2c,
+}
+
 /// Active HTTP health check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HealthCheck {
@@ -100,7 +110,9 @@ pub struct ServiceSpec {
     pub mounts: Vec<Mount>,
     /// What each instance may use.
     pub limits: Limits,
-    /// Active health check, if any.
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Active health check, if any; none with [`Protocol::H2c`].
     pub health: Option<HealthCheck>,
     /// Time from launch until it must accept connections.
     pub startup_timeout: Duration,

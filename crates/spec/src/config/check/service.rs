@@ -7,7 +7,7 @@ use super::super::kind::ProblemKind;
 use super::super::raw::{RawDuration, RawHealth, RawService};
 use super::super::read::{Entries, Entry, Given, Integer};
 use super::super::template::{Piece, pieces};
-use super::super::{HealthCheck, RestartMode, RestartPolicy, ServiceSpec, SleepMode};
+use super::super::{HealthCheck, Protocol, RestartMode, RestartPolicy, ServiceSpec, SleepMode};
 use super::scalars::human;
 use super::{Check, Defaults};
 use crate::{InstanceId, Limits, Network, ServiceName};
@@ -32,6 +32,7 @@ const INSTANCES_MAX: u32 = 1_000_000;
 const COUNT_MAX: u32 = 10_000;
 
 const NETWORKS: (&[&str], &[Network]) = (&["isolated", "host"], &[Network::Isolated, Network::Host]);
+const PROTOCOLS: (&[&str], &[Protocol]) = (&["http1", "h2c"], &[Protocol::Http1, Protocol::H2c]);
 const SLEEPS: (&[&str], &[SleepMode]) = (&["stop", "freeze"], &[SleepMode::Stop, SleepMode::Freeze]);
 const RESTARTS: (&[&str], &[RestartMode]) =
     (&["on-failure", "always", "never"], &[RestartMode::OnFailure, RestartMode::Always, RestartMode::Never]);
@@ -53,6 +54,7 @@ impl Check<'_> {
         let by_program = command.first().is_some_and(|program| names_id(program));
         let env = self.env(raw.env.take().map(|table| table.value).unwrap_or_default());
         let mounts = self.mounts(list(raw.mounts.take()));
+        let protocol = self.protocol(&raw);
         let health = raw.health.take().and_then(|health| self.health(health));
         let name = name?;
         let spec = ServiceSpec {
@@ -65,6 +67,7 @@ impl Check<'_> {
             network: self.word(raw.network.as_ref(), NETWORKS).unwrap_or_default(),
             mounts,
             limits,
+            protocol,
             health,
             startup_timeout: self.time(raw.startup_timeout.as_ref(), ServiceSpec::STARTUP_TIMEOUT),
             stop_timeout: self.duration_or(raw.stop_timeout.as_ref(), ZERO, ServiceSpec::STOP_TIMEOUT),
@@ -123,6 +126,17 @@ impl Check<'_> {
             self.problem(&given.at, ProblemKind::BackoffOrder { backoff, max });
         }
         policy
+    }
+
+    /// What it speaks. A health check asks in HTTP/1.1, so it goes with nothing else.
+    fn protocol(&mut self, raw: &RawService) -> Protocol {
+        let protocol = self.word(raw.protocol.as_ref(), PROTOCOLS).unwrap_or_default();
+        if protocol == Protocol::H2c
+            && let Some(health) = &raw.health
+        {
+            self.problem(&health.at, ProblemKind::HealthOfH2c);
+        }
+        protocol
     }
 
     fn health(&mut self, given: Given<RawHealth>) -> Option<HealthCheck> {

@@ -51,6 +51,7 @@ pub(super) fn spec() -> ServiceSpec {
         network: Network::Isolated,
         mounts: Vec::new(),
         limits: Limits::default(),
+        protocol: insula_spec::Protocol::Http1,
         health: None,
         startup_timeout: Duration::from_secs(3),
         stop_timeout: Duration::from_secs(1),
