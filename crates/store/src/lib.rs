@@ -31,6 +31,7 @@ mod open;
 mod options;
 mod range;
 mod readers;
+mod request;
 mod schema;
 mod store;
 mod time;
@@ -45,6 +46,7 @@ pub use log::{AppendError, Cursor, LogBatch, LogGap, LogLine, LogPage, LogQuery,
 pub use open::OpenError;
 pub use options::{Options, Retention};
 pub use range::IdRangeError;
+pub use request::RequestRecord;
 pub use store::Store;
 pub use version::{VersionRow, Weighing};
 pub use writer::Heads;

@@ -85,6 +85,28 @@ const STEPS: &[&str] = &[
         deployed INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
 ",
+    "
+    -- Requests that waited, failed, were slow or refused. Times in microseconds.
+    CREATE TABLE request (
+        id        INTEGER PRIMARY KEY AUTOINCREMENT,
+        request   TEXT NOT NULL,
+        time      INTEGER NOT NULL,
+        instance  TEXT,
+        method    TEXT NOT NULL,
+        path      TEXT NOT NULL,
+        status    INTEGER NOT NULL,
+        error     TEXT,
+        waited    INTEGER NOT NULL,
+        total     INTEGER NOT NULL,
+        bytes_in  INTEGER NOT NULL,
+        bytes_out INTEGER NOT NULL,
+        woke      INTEGER NOT NULL,
+        retried   INTEGER NOT NULL,
+        skipped   INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX request_request ON request (request);
+    CREATE INDEX request_instance ON request (instance);
+",
 ];
 
 /// The version of a file.

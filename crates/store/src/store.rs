@@ -17,6 +17,7 @@ use crate::options::Options;
 use crate::range::{self, IdRangeError};
 use crate::readers::Readers;
 use crate::version::{self, VersionRow, Weighing};
+use crate::request::{self, RequestRecord};
 use crate::writer::{Class, Heads, Lanes, Writer, job};
 
 /// The store of one home. Cheap to clone; all clones share one file, one writer and a few readers.
@@ -167,6 +168,29 @@ impl Store {
         self.write(Class::STATE, move |db| event::insert(db, instance.as_ref(), &event)).await
     }
 
+    /// Writes requests worth remembering. The oldest go when there are more than 20,000.
+    ///
+    /// # Errors
+    /// When the write fails.
+    pub async fn record_requests(&self, records: Vec<RequestRecord>) -> Result<(), WriteError> {
+        let insert = move |db: &mut Db| records.iter().try_for_each(|record| request::insert(db, record));
+        self.write(Class::STATE, insert).await
+    }
+
+    /// A random number of this home, the same at every call.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn request_key(&self) -> Result<u64, WriteError> {
+        self.write(Class::LASTING, |db| Ok(request::key(db)?.cast_unsigned())).await
+    }
+
+    /// Writes that wait at this moment.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        lock(&self.inner.lanes).as_ref().map_or(0, Lanes::queued)
+    }
+
     /// Stores captured lines, each once however often it is delivered, and answers the number of the next
     /// line to deliver: everything before it may be forgotten by who delivers. A jump in the numbers becomes
     /// a `log_gap` event in the same transaction.
@@ -220,6 +244,28 @@ impl Store {
     /// When they cannot be read.
     pub async fn events(&self, query: EventQuery) -> Result<Vec<EventRow>, ReadError> {
         self.inner.readers.read(move |conn| event::select(conn, &query)).await
+    }
+
+    /// A request worth remembering, by its id.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn request(&self, id: &str) -> Result<Option<RequestRecord>, ReadError> {
+        let id = id.to_owned();
+        self.inner.readers.read(move |conn| request::one(conn, &id)).await
+    }
+
+    /// The newest requests worth remembering, of one instance or of all, newest first; at most 1,000.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn requests(
+        &self,
+        instance: Option<&InstanceName>,
+        limit: usize,
+    ) -> Result<Vec<RequestRecord>, ReadError> {
+        let instance = instance.cloned();
+        self.inner.readers.read(move |conn| request::newest(conn, instance.as_ref(), limit)).await
     }
 
     /// One page of captured output.

@@ -131,6 +131,11 @@ impl Lanes {
         self.lane(job.class().lane).send(job).await.map_err(|_| WriteError::Closed)
     }
 
+    /// Jobs that wait in both lanes.
+    pub(crate) fn queued(&self) -> usize {
+        [&self.state, &self.logs].iter().map(|lane| lane.max_capacity() - lane.capacity()).sum()
+    }
+
     pub(crate) fn lane(&self, lane: Lane) -> &mpsc::Sender<Box<dyn Job>> {
         match lane {
             Lane::State => &self.state,

@@ -10,6 +10,7 @@ mod instances;
 mod logs;
 mod model;
 mod open;
+mod requests;
 mod retention;
 mod versions;
 
