@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{InstanceName, Limits, Secret};
 
 /// Which network a sandbox sees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Network {
     /// A network of its own with nothing but a loopback; reached only through Insula.
@@ -29,7 +30,7 @@ impl Network {
 }
 
 /// A host path made visible inside.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Mount {
     /// Absolute path on the host.
     pub source: PathBuf,
@@ -40,7 +41,7 @@ pub struct Mount {
 }
 
 /// Host user and group ids that belong to one instance alone, never to be given to another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct IdRange {
     /// First id of the range.
     pub base: u32,
@@ -60,7 +61,7 @@ impl IdRange {
 }
 
 /// Where a sandbox is told to listen. The level decides it, before the command line is rendered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Placement {
     /// TCP port on the loopback that the workload sees (`PORT`).
     pub port: u16,

@@ -13,6 +13,7 @@ mod instance;
 mod launch;
 mod level;
 mod limits;
+mod scope;
 mod secret;
 mod units;
 
@@ -21,5 +22,6 @@ pub use instance::{InstanceId, InstanceName, InvalidName, ServiceName};
 pub use launch::{IdRange, Launch, Mount, Network, Placement};
 pub use level::{Level, LevelChoice, UnknownLevel};
 pub use limits::{CpuQuota, CpuWeight, Limits};
+pub use scope::{Scope, Tenant};
 pub use secret::Secret;
 pub use units::{ByteSize, InvalidUnit, parse_bytes, parse_duration};

@@ -1,11 +1,12 @@
 //! Resource limits, as types that cannot hold nonsense.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::units::ByteSize;
 
 /// Relative share of CPU time under contention, 1 to 10,000; 100 is the default of the kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CpuWeight(u16);
 
 impl CpuWeight {
@@ -27,7 +28,7 @@ impl CpuWeight {
 }
 
 /// Upper bound on CPU time, in thousandths of one CPU (1,500 is one and a half CPUs).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CpuQuota(u32);
 
 impl CpuQuota {
@@ -48,7 +49,7 @@ impl CpuQuota {
 }
 
 /// What a sandbox may use. `None` means not limited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Limits {
     /// Memory of all its processes together; beyond it the kernel kills (`oom`).
     pub memory: Option<ByteSize>,

@@ -22,6 +22,7 @@
 
 #![forbid(unsafe_code)]
 
+mod audit;
 mod db;
 mod error;
 mod event;
@@ -35,10 +36,12 @@ mod request;
 mod schema;
 mod store;
 mod time;
+mod token;
 mod trim;
 mod version;
 mod writer;
 
+pub use audit::{Actor, AuditEntry, AuditQuery, AuditRow, Outcome};
 pub use error::{CloseError, ReadError, WriteError};
 pub use event::{Event, EventKind, EventQuery, EventRow, UnknownKind};
 pub use instance::{Change, ChangeError, InstanceRow, UnknownWanted, Wanted};
@@ -49,4 +52,5 @@ pub use range::IdRangeError;
 pub use request::RequestRecord;
 pub use store::Store;
 pub use version::{VersionRow, Weighing};
+pub use token::{NewToken, TokenError, TokenRow};
 pub use writer::Heads;

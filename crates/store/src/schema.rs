@@ -106,6 +106,36 @@ const STEPS: &[&str] = &[
     ) STRICT;
     CREATE INDEX request_request ON request (request);
     CREATE INDEX request_instance ON request (instance);
+    -- `hash` is the SHA-256 of the token; the token itself is nowhere.
+    CREATE TABLE token (
+        id        TEXT PRIMARY KEY,
+        name      TEXT NOT NULL,
+        scope     TEXT NOT NULL CHECK (scope IN ('admin', 'tenant')),
+        tenant    TEXT CHECK ((scope = 'tenant') = (tenant IS NOT NULL)),
+        hash      BLOB NOT NULL CHECK (length(hash) = 32),
+        created   INTEGER NOT NULL,
+        expires   INTEGER,
+        last_used INTEGER,
+        revoked   INTEGER
+    ) STRICT, WITHOUT ROWID;
+
+    -- `status` and `code` are NULL until the outcome is known.
+    CREATE TABLE audit (
+        id         INTEGER PRIMARY KEY AUTOINCREMENT,
+        time       INTEGER NOT NULL,
+        actor      TEXT NOT NULL,
+        uid        INTEGER,
+        token      TEXT,
+        token_name TEXT,
+        address    TEXT,
+        method     TEXT NOT NULL,
+        path       TEXT NOT NULL,
+        target     TEXT,
+        request    TEXT NOT NULL,
+        status     INTEGER,
+        code       TEXT
+    ) STRICT;
+    CREATE INDEX audit_actor ON audit (actor);
 ",
 ];
 

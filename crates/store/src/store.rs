@@ -298,7 +298,16 @@ impl Store {
         .await
     }
 
-    async fn write<T, F>(&self, class: Class, op: F) -> Result<T, WriteError>
+    /// Runs a query on a connection that only reads.
+    pub(crate) async fn read<T, F>(&self, query: F) -> Result<T, ReadError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        self.inner.readers.read(query).await
+    }
+
+    pub(crate) async fn write<T, F>(&self, class: Class, op: F) -> Result<T, WriteError>
     where
         T: Send + 'static,
         F: FnMut(&mut Db) -> rusqlite::Result<T> + Send + 'static,
