@@ -1,11 +1,39 @@
 //! How the daemon is.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
 
-/// Answer of `GET /v1/health`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Answer of `GET /v1/health`: how much of it depends on who asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum HealthAnswer {
+    /// To those who may do everything.
+    Full(Health),
+    /// To everybody else.
+    Alive(Alive),
+}
+
+/// That the daemon works, and no more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Alive {
+    /// Version of the daemon.
+    pub version: String,
+    /// When this worker was ready.
+    pub since: Timestamp,
+    /// URL of the public listener.
+    pub url: String,
+}
+
+impl From<Health> for Alive {
+    fn from(health: Health) -> Self {
+        Self { version: health.version, since: health.since, url: health.url }
+    }
+}
+
+/// Everything about the daemon: the answer of `GET /v1/health` to an admin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Health {
     /// Version of the daemon.
     pub version: String,
@@ -28,7 +56,7 @@ pub struct Health {
 
 /// What the daemon holds ready, and the memory that it and that take. Memory is the proportional set size
 /// (a page shared by n processes counts as 1/n for each), in bytes; `None` where this user may not read it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Footprint {
     /// Blank shells waiting to be used for the next start.
     pub shells: usize,
@@ -39,7 +67,7 @@ pub struct Footprint {
 }
 
 /// How many instances are in which state.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Counts {
     /// Answering, or frozen and ready to answer.
     pub up: usize,

@@ -4,19 +4,20 @@ use std::fmt;
 use std::path::PathBuf;
 
 use insula_spec::{InstanceName, Level, Limits, Mount, Network, Placement};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
 
 /// Answer of `GET /v1/instances`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Instances {
     /// Every known instance, ordered by name.
     pub instances: Vec<Summary>,
 }
 
 /// One line of `insula ps`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Summary {
     /// Its name.
     pub name: InstanceName,
@@ -24,7 +25,7 @@ pub struct Summary {
     pub status: Status,
     /// The level it runs at; `None` before its first start.
     pub level: Option<Level>,
-    /// Host pid of the main process, while it runs.
+    /// Host pid of the main process, while it runs; `None` for a tenant.
     pub app_pid: Option<i32>,
     /// How often it was restarted after it ended by itself.
     pub restarts: u64,
@@ -37,7 +38,7 @@ pub struct Summary {
 }
 
 /// What an instance does, what it should do, since when and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// What it does.
     pub observed: Observed,
@@ -52,7 +53,7 @@ pub struct Status {
 }
 
 /// What an instance does at this moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Observed {
     /// Not running; the next request wakes it.
@@ -100,7 +101,7 @@ impl fmt::Display for Observed {
 }
 
 /// What an instance should do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Wanted {
     /// Run.
@@ -130,7 +131,7 @@ impl fmt::Display for Wanted {
 }
 
 /// What a health check found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Condition {
     /// Not checked yet.
@@ -157,7 +158,7 @@ impl Condition {
 }
 
 /// What an instance uses; what cannot be known on this host is `null`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Usage {
     /// Memory charged to it, in bytes.
     pub memory_bytes: Option<u64>,
@@ -168,21 +169,21 @@ pub struct Usage {
 }
 
 /// Answer of `GET /v1/instances/{service:id}`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Detail {
     /// What `ps` shows.
     #[serde(flatten)]
     pub summary: Summary,
-    /// The command, with placeholders not yet filled in.
+    /// The command, with placeholders not yet filled in; empty for a tenant, who is told nothing of the host.
     pub command: Vec<String>,
     /// Which network it sees.
     pub network: Network,
     /// What it may use.
     pub limits: Limits,
-    /// Working directory, visible read-only.
-    pub workdir: PathBuf,
-    /// The tenant's own directory.
-    pub data_dir: PathBuf,
+    /// Working directory, visible read-only; `None` for a tenant.
+    pub workdir: Option<PathBuf>,
+    /// The tenant's own directory on the host; `None` for a tenant.
+    pub data_dir: Option<PathBuf>,
     /// Further host paths it sees.
     pub mounts: Vec<Mount>,
     /// Host ids it runs under; `None` where an instance has none of its own.
@@ -198,7 +199,7 @@ pub struct Detail {
 }
 
 /// Host user and group ids of one instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HostIds {
     /// First id of its range.
     pub base: u32,
@@ -209,7 +210,7 @@ pub struct HostIds {
 }
 
 /// Processes of a running instance, with what tells them from later ones of the same pid.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Processes {
     /// Host pid of the agent.
     pub agent_pid: i32,
@@ -224,7 +225,7 @@ pub struct Processes {
 }
 
 /// Body of `POST /v1/instances/{service:id}/spawn`, `/stop` and `/restart`. May be left out.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ActionRequest {
     /// How long to wait for the outcome, in milliseconds; `None` for as long as the service's own timeouts

@@ -1,13 +1,14 @@
 //! Wire types of the control API, and the client that speaks them.
 //!
 //! ```text
-//! CLI, tests ──Client──► HTTP/1.1 over control.sock ──► edge::control
+//! CLI, tests ──Client──► HTTP/1.1 over control.sock, or TCP with a token ──► edge::control
 //!                        /v1/...   JSON, NDJSON for logs, problem+json (RFC 9457) for failures
 //! ```
 //! The types say what is sent, not how anything is done. Requests refuse fields they do not know; answers
 //! may grow fields, so readers ignore what they do not know.
 #![forbid(unsafe_code)]
 
+mod access;
 pub mod client;
 mod health;
 mod instance;
@@ -16,8 +17,11 @@ mod problem;
 mod time;
 mod why;
 
-pub use client::{Client, ClientError};
-pub use health::{Counts, Footprint, Health};
+pub use access::{
+    Audit, AuditQuery, AuditRecord, Bearer, ScopeKind, TokenInfo, TokenMade, TokenRequest, Tokens, Who,
+};
+pub use client::{Client, ClientError, InvalidServer};
+pub use health::{Alive, Counts, Footprint, Health, HealthAnswer};
 pub use instance::{
     ActionRequest, Condition, Detail, HostIds, Instances, Observed, Processes, Status, Summary, Usage, Wanted,
 };

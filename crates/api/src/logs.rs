@@ -1,11 +1,12 @@
 //! Captured output on the wire: one JSON object a line (NDJSON), in order.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Problem, Timestamp};
 
 /// Query of `GET /v1/instances/{service:id}/logs`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LogsQuery {
     /// Begin with the last so many lines; `None` from the first kept one. Not together with `after`.
@@ -35,7 +36,7 @@ impl LogsQuery {
 }
 
 /// One line of the stream.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum LogFrame {
     /// A captured line.
@@ -45,7 +46,7 @@ pub enum LogFrame {
 }
 
 /// Which stream of the workload a line came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Output {
     /// Standard output.
@@ -55,7 +56,7 @@ pub enum Output {
 }
 
 /// One captured line, without its newline.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogLine {
     /// Its place among all lines; ask for the lines behind it with `after`.
     pub cursor: u64,

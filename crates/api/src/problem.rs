@@ -3,13 +3,14 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Media type of a [`Problem`] (RFC 9457, section 3).
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
 /// What went wrong, for people and for programs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     /// Identifies the kind of problem: `urn:insula:problem:` and the code.
     #[serde(rename = "type")]

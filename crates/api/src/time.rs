@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 const MICROS: u64 = 1_000_000;
@@ -12,7 +13,7 @@ const DAY: u64 = 86_400;
 const END: u64 = 253_402_300_800 * MICROS;
 
 /// Microseconds since 1970-01-01T00:00:00Z, written as `2026-01-31T12:00:00.000000Z`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct Timestamp(u64);
 

@@ -1,12 +1,13 @@
 //! Why an instance is as it is.
 
 use insula_spec::InstanceName;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Status, Timestamp};
 
 /// Answer of `GET /v1/instances/{service:id}/why`: the same finding as text and as data.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Why {
     /// Which instance.
     pub name: InstanceName,
@@ -24,7 +25,7 @@ pub struct Why {
 }
 
 /// A finding that programs can match on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Cause {
     /// Stable word, for example `never_listened` or `oom`.
     pub code: String,
@@ -35,7 +36,7 @@ pub struct Cause {
 }
 
 /// One recorded event.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WhyEvent {
     /// When it happened.
     pub time: Timestamp,

@@ -1,41 +1,48 @@
 //! One request over one connection.
 
-use std::path::Path;
-
+use super::target::Target;
+use crate::{Bearer, ClientError, PROBLEM_JSON, Problem};
 use bytes::Bytes;
-use http::{Method, Request, Response, header};
+use http::{HeaderValue, Method, Request, Response, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
-
-use crate::{ClientError, PROBLEM_JSON, Problem};
 
 /// Longest answer that is read whole, in bytes.
 const ANSWER_MAX: usize = 16 << 20;
 
 /// Sends one request; an answer that is a problem becomes an error.
 pub(super) async fn send(
-    socket: &Path,
+    target: &Target,
     method: Method,
     path: &str,
     body: String,
 ) -> Result<Response<Incoming>, ClientError> {
-    let stream = UnixStream::connect(socket).await.map_err(|e| ClientError::connect(socket, e))?;
+    let stream = target.connect().await.map_err(|e| ClientError::connect(target, e))?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(ClientError::Broken)?;
     // Drives the connection; ends by itself once the answer was read or dropped. What fails there fails
     // the request or the body too, so its result says nothing new.
     tokio::spawn(connection);
-    let request = Request::builder()
+    let mut request = Request::builder()
         .method(method)
         .uri(path)
-        .header(header::HOST, "insula")
-        .header(header::CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from(body)))
-        .map_err(ClientError::Request)?;
+        .header(header::HOST, target.host_field())
+        .header(header::CONTENT_TYPE, "application/json");
+    if let Some(bearer) = target.bearer() {
+        request = request.header(header::AUTHORIZATION, secret(bearer)?);
+    }
+    let request = request.body(Full::new(Bytes::from(body))).map_err(ClientError::Request)?;
     let answer = sender.send_request(request).await.map_err(ClientError::Broken)?;
     if answer.status().is_success() { Ok(answer) } else { Err(problem(answer).await) }
+}
+
+/// The header field of a token; marked so that nothing that prints headers prints it.
+fn secret(bearer: &Bearer) -> Result<HeaderValue, ClientError> {
+    let value = HeaderValue::try_from(format!("Bearer {}", bearer.expose()));
+    let mut value = value.map_err(|_| ClientError::BadToken)?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// Reads a whole answer of bounded length.

@@ -1,36 +1,36 @@
 //! Why a request to the daemon failed.
 
 use std::io;
-use std::path::{Path, PathBuf};
 
+use super::target::Target;
 use crate::Problem;
 
 /// Why a request to the daemon failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nobody listens on the socket.
-    #[error("no daemon answers on `{}`", socket.display())]
+    /// Nobody listens there.
+    #[error("no daemon answers on `{at}`")]
     NotRunning {
-        /// The control socket.
-        socket: PathBuf,
+        /// The control socket, or the URL of the server.
+        at: String,
         /// What `connect(2)` said.
         #[source]
         source: io::Error,
     },
     /// The socket is not open to this user.
-    #[error("this user may not open `{}`", socket.display())]
+    #[error("this user may not open `{at}`")]
     NotAllowed {
-        /// The control socket.
-        socket: PathBuf,
+        /// The control socket, or the URL of the server.
+        at: String,
         /// What `connect(2)` said.
         #[source]
         source: io::Error,
     },
-    /// The socket could not be opened for another reason.
-    #[error("cannot connect to `{}`", socket.display())]
+    /// It could not be reached for another reason.
+    #[error("cannot connect to `{at}`")]
     Connect {
-        /// The control socket.
-        socket: PathBuf,
+        /// The control socket, or the URL of the server.
+        at: String,
         /// What `connect(2)` said.
         #[source]
         source: io::Error,
@@ -38,6 +38,9 @@ pub enum ClientError {
     /// The connection broke before the answer was whole.
     #[error("the connection to the daemon broke before the answer was whole")]
     Broken(#[source] hyper::Error),
+    /// The token cannot be written into a header field.
+    #[error("the token is not one: it has characters that no token has")]
+    BadToken,
     /// The request could not be written as HTTP.
     #[error("cannot write the request as HTTP")]
     Request(#[source] http::Error),
@@ -61,12 +64,17 @@ impl ClientError {
     pub fn hint(&self) -> String {
         match self {
             Self::NotRunning { .. } => {
-                "start it with `insula serve`, or name its home with `--home` or `INSULA_HOME`".to_owned()
+                "start it with `insula serve`, or name its home (`--home`, `INSULA_HOME`) or its URL (`--server`, \
+                 `INSULA_SERVER`)"
+                    .to_owned()
             }
             Self::NotAllowed { .. } => {
                 "run the command as the user that runs `insula serve`, or as root".to_owned()
             }
-            Self::Connect { .. } => "check the path of the home (`--home` or `INSULA_HOME`)".to_owned(),
+            Self::Connect { .. } => {
+                "check the path of the home (`--home`, `INSULA_HOME`) or the URL (`--server`, `INSULA_SERVER`)".to_owned()
+            }
+            Self::BadToken => "check `INSULA_TOKEN`, or the file of `--token-file`: one line, `insula_...`".to_owned(),
             Self::Broken(_) => "run the command again; the daemon may just have been restarted".to_owned(),
             Self::Request(_) | Self::Decode(_) | Self::TooLong { .. } => {
                 "use the same version of `insula` for the command and the daemon".to_owned()
@@ -79,12 +87,12 @@ impl ClientError {
         Self::Problem(Box::new(problem))
     }
 
-    pub(super) fn connect(socket: &Path, source: io::Error) -> Self {
-        let socket = socket.to_owned();
+    pub(super) fn connect(target: &Target, source: io::Error) -> Self {
+        let at = target.to_string();
         match source.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Self::NotRunning { socket, source },
-            io::ErrorKind::PermissionDenied => Self::NotAllowed { socket, source },
-            _ => Self::Connect { socket, source },
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Self::NotRunning { at, source },
+            io::ErrorKind::PermissionDenied => Self::NotAllowed { at, source },
+            _ => Self::Connect { at, source },
         }
     }
 }

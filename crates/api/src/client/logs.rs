@@ -114,7 +114,7 @@ impl LogStream {
 
     fn gone(&self) -> ClientError {
         ClientError::NotRunning {
-            socket: self.client.socket.clone(),
+            at: self.client.target.to_string(),
             source: std::io::ErrorKind::ConnectionAborted.into(),
         }
     }
@@ -126,5 +126,5 @@ async fn request(
     query: LogsQuery,
 ) -> Result<Response<Incoming>, ClientError> {
     let path = format!("{PREFIX}/instances/{name}/logs?{}", query.to_query());
-    connection::send(&client.socket, Method::GET, &path, String::new()).await
+    connection::send(&client.target, Method::GET, &path, String::new()).await
 }

@@ -1,13 +1,14 @@
 //! The typed client.
 //!
-//! Each request opens its own connection: the socket is local, and a connection that nobody keeps cannot
-//! go stale.
+//! Each request opens its own connection: a connection that nobody keeps cannot go stale.
 
+mod access;
 mod connection;
 mod error;
 mod logs;
+mod target;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http::Method;
@@ -16,32 +17,53 @@ use serde::de::DeserializeOwned;
 
 pub use error::ClientError;
 pub use logs::LogStream;
+pub use target::InvalidServer;
+use target::Target;
 
-use crate::{ActionRequest, Detail, Health, Instances, LogsQuery, PREFIX, Summary, Why};
+use crate::{
+    ActionRequest, Bearer, Detail, Health, HealthAnswer, Instances, LogsQuery, PREFIX, Summary, Why,
+};
 
 /// Speaks to one daemon. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Client {
-    socket: PathBuf,
+    target: Target,
 }
 
 impl Client {
     /// A client of the daemon behind this Unix socket. Connects only when asked something.
     #[must_use]
     pub fn unix(socket: impl Into<PathBuf>) -> Self {
-        Self { socket: socket.into() }
+        Self { target: Target::Unix(socket.into()) }
     }
 
-    /// The socket it speaks to.
+    /// A client of the daemon at this URL (`http://host:port`), as the holder of a token. Connects only when
+    /// asked something.
+    ///
+    /// # Errors
+    /// When the URL is not that of a server, or asks for TLS.
+    pub fn http(server: &str, bearer: Option<Bearer>) -> Result<Self, InvalidServer> {
+        Ok(Self { target: Target::http(server, bearer)? })
+    }
+
+    /// Whether a token would leave this host, which nothing hides on its way.
     #[must_use]
-    pub fn socket(&self) -> &Path {
-        &self.socket
+    pub fn exposes_token(&self) -> bool {
+        self.target.bearer().is_some() && self.target.leaves_host()
     }
 
-    /// How the daemon is.
+    /// How much of the daemon's health this client may know.
     ///
     /// # Errors
     /// When the daemon does not answer, or refuses.
+    pub async fn daemon(&self) -> Result<HealthAnswer, ClientError> {
+        self.ask(Method::GET, format!("{PREFIX}/health"), String::new()).await
+    }
+
+    /// How the daemon is; only an admin is told.
+    ///
+    /// # Errors
+    /// When the daemon does not answer, or refuses, or this client is no admin.
     pub async fn health(&self) -> Result<Health, ClientError> {
         self.ask(Method::GET, format!("{PREFIX}/health"), String::new()).await
     }
@@ -127,7 +149,7 @@ impl Client {
         path: String,
         body: String,
     ) -> Result<T, ClientError> {
-        let answer = connection::send(&self.socket, method, &path, body).await?;
+        let answer = connection::send(&self.target, method, &path, body).await?;
         let bytes = connection::collect(answer).await?;
         serde_json::from_slice(&bytes).map_err(ClientError::Decode)
     }
