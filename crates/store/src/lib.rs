@@ -45,7 +45,10 @@ pub use audit::{Actor, AuditEntry, AuditQuery, AuditRow, Outcome};
 pub use error::{CloseError, ReadError, WriteError};
 pub use event::{Event, EventKind, EventQuery, EventRow, UnknownKind};
 pub use instance::{Change, ChangeError, InstanceRow, UnknownWanted, Wanted};
-pub use log::{AppendError, Cursor, LogBatch, LogGap, LogLine, LogPage, LogQuery, LogRow, Output};
+pub use log::{
+    AppendError, Cursor, FoundLine, FoundPage, LogBatch, LogFilter, LogGap, LogLine, LogOrder, LogPage,
+    LogQuery, LogRow, Output, Search, SearchError, Whose,
+};
 pub use open::OpenError;
 pub use options::{Options, Retention};
 pub use range::IdRangeError;

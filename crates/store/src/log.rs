@@ -10,14 +10,21 @@
 //! ```
 
 mod append;
+mod find;
+mod index;
 mod query;
+mod words;
 
 use std::time::SystemTime;
 
 pub use append::AppendError;
 pub(crate) use append::{append, beyond, cost, next_seq};
+pub(crate) use find::find;
+pub use find::{FoundLine, FoundPage, LogFilter, LogOrder, Whose};
+pub(crate) use index::{Backlog, remove_of, remove_to};
 pub(crate) use query::select;
 pub use query::{LogPage, LogQuery, LogRow};
+pub use words::{Search, SearchError};
 
 /// Which stream of the workload a line came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]

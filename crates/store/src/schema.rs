@@ -136,6 +136,21 @@ const STEPS: &[&str] = &[
         code       TEXT
     ) STRICT;
     CREATE INDEX audit_actor ON audit (actor);
+    -- Words of the captured lines. `who` is the instance's number, and `err` for standard error.
+    CREATE VIRTUAL TABLE log_words USING fts5(
+        who, line, content = '', contentless_delete = 1, tokenize = 'unicode61 remove_diacritics 2'
+    );
+
+    -- Earliest and latest time among the lines whose `id >> 12` is `zone`.
+    CREATE TABLE log_zone (
+        zone  INTEGER PRIMARY KEY,
+        first INTEGER NOT NULL,
+        last  INTEGER NOT NULL
+    ) STRICT;
+
+    -- Lines up to this one are in neither of the two yet; the writer gets there in steps.
+    INSERT INTO meta SELECT 'log_unindexed', CASE WHEN EXISTS (SELECT 1 FROM log) THEN value ELSE 0 END
+        FROM meta WHERE key = 'log_head';
 ",
 ];
 

@@ -11,7 +11,7 @@ use crate::db::{Db, meta, set_meta};
 use crate::error::{CloseError, ReadError, WriteError};
 use crate::event::{self, Event, EventQuery, EventRow};
 use crate::instance::{self, Change, ChangeError, InstanceRow};
-use crate::log::{self, AppendError, LogBatch, LogPage, LogQuery};
+use crate::log::{self, AppendError, FoundPage, LogBatch, LogFilter, LogPage, LogQuery};
 use crate::open::{self, OpenError};
 use crate::options::Options;
 use crate::range::{self, IdRangeError};
@@ -274,6 +274,14 @@ impl Store {
     /// When it cannot be read.
     pub async fn logs(&self, query: LogQuery) -> Result<LogPage, ReadError> {
         self.inner.readers.read(move |conn| log::select(conn, &query)).await
+    }
+
+    /// One page of the lines of any instances that fit a filter.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn find_logs(&self, filter: LogFilter) -> Result<FoundPage, ReadError> {
+        self.inner.readers.read(move |conn| log::find(conn, &filter)).await
     }
 
     /// Changes whenever something was committed: wait on it, then read what is new. Its end means that the

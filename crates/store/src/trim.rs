@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::db::{Db, Durability};
+use crate::log;
 use crate::options::Retention;
 
 /// Bytes of captured output freed in one step: twice what a group may add.
@@ -136,6 +137,7 @@ impl Trimmer {
         let usage = usage(db, number)?;
         let goal = self.retention.excess(usage).min(budget);
         let freed = oldest(db, number, goal)?;
+        log::remove_of(db, number, freed.last)?;
         db.conn
             .prepare_cached("DELETE FROM log WHERE instance = ?1 AND id <= ?2")?
             .execute((number, freed.last))?;
@@ -164,6 +166,7 @@ impl Trimmer {
                 *sum = (sum.0 + 1, sum.1 + row.get::<_, i64>(2)? + signed(Retention::LINE));
             }
         }
+        log::remove_to(db, last)?;
         db.conn.prepare_cached("DELETE FROM log WHERE id <= ?1")?.execute([last])?;
         freed.into_iter().try_for_each(|(number, (rows, bytes))| give_back(db, number, rows, bytes))
     }

@@ -6,7 +6,8 @@
 //!   wait for a job ──► take what else waits ──► transaction ──► answer ───┤
 //!          │ (state first)   (bounded)              │ fails              │
 //!          │                                        └► each job alone ───┤
-//!          ├ nothing waits, something to trim ──► trim one step ─────────┘
+//!          ├ nothing waits, something to trim ──► trim one step ─────────┤
+//!          ├ nothing waits, old lines to index ──► index some ───────────┘
 //!          └ all senders gone ──► checkpoint, close the file, give the lock back
 //! ```
 
@@ -18,7 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::db::{Db, Durability};
 use crate::error::{CloseError, WriteError};
-use crate::log::Cursor;
+use crate::log::{Backlog, Cursor};
 use crate::options::Retention;
 use crate::trim::Trimmer;
 
@@ -177,6 +178,7 @@ pub(crate) struct Writer {
     pub(crate) lock: File,
     pub(crate) heads: watch::Sender<Heads>,
     trimmer: Trimmer,
+    backlog: Backlog,
     unfolded: u64,
 }
 
@@ -184,7 +186,8 @@ impl Writer {
     pub(crate) fn new(db: Db, path: Arc<Path>, lock: File, retention: Retention) -> rusqlite::Result<Self> {
         let heads = watch::Sender::new(heads(&db));
         let trimmer = Trimmer::new(&db, retention)?;
-        Ok(Self { db, path, lock, heads, trimmer, unfolded: 0 })
+        let backlog = Backlog::new(&db)?;
+        Ok(Self { db, path, lock, heads, trimmer, backlog, unfolded: 0 })
     }
 
     /// Works until all senders are gone.
@@ -198,16 +201,26 @@ impl Writer {
                 self.trimmer.step(&mut self.db);
                 continue;
             }
+            if self.backlog.has_work() && !waiting.any() {
+                self.backlog.step(&mut self.db);
+                self.unfolded += GROUP_COST;
+                self.fold_if_due();
+                continue;
+            }
             let Some(first) = rt.block_on(waiting.next()) else { break };
             let group = collect(first, &mut waiting);
             self.unfolded += group.iter().map(|job| job.class().cost + JOB_COST).sum::<u64>();
             self.write(group);
             self.trimmer.after_group(&mut self.db);
-            if self.unfolded >= CHECKPOINT_COST {
-                self.fold();
-            }
+            self.fold_if_due();
         }
         self.finish()
+    }
+
+    fn fold_if_due(&mut self) {
+        if self.unfolded >= CHECKPOINT_COST {
+            self.fold();
+        }
     }
 
     fn write(&mut self, mut group: Vec<Box<dyn Job>>) {

@@ -1,9 +1,12 @@
 //! Storing lines, once each.
 
+use std::time::SystemTime;
+
 use insula_spec::InstanceName;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, ToSql, types::ToSqlOutput};
 
+use super::index::{self, Owner, Zones};
 use super::{LogBatch, LogLine};
 use crate::db::Db;
 use crate::error::WriteError;
@@ -128,19 +131,25 @@ fn insert(db: &mut Db, number: i64, batch: &LogBatch, tally: &mut Tally) -> rusq
     let mut insert = db.conn.prepare_cached(
         "INSERT INTO log (id, instance, seq, time, output, line) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
+    let (owner, mut zones) = (Owner::new(number), Zones::default());
+    // Nobody can have read a line that is still to be written; retention by age counts on it.
+    let now = micros(SystemTime::now());
     for line in &batch.lines {
         if line.seq < tally.next {
             continue;
         }
         tally.skip_to(line.seq);
         let id = db.now.log_head + 1;
-        insert.execute((id, number, line.seq, micros(line.time), line.output.code(), Line(&line.bytes)))?;
+        let time = micros(line.time).min(now);
+        insert.execute((id, number, line.seq, time, line.output.code(), Line(&line.bytes)))?;
+        index::add(db, id, &owner, line.output, &line.bytes)?;
+        zones.add(db, id, time)?;
         db.now.log_head = id;
         tally.next = line.seq + 1;
         tally.rows += 1;
         tally.bytes += line_cost(line);
     }
-    Ok(())
+    zones.flush(db)
 }
 
 /// Text where it is text, so that it can be searched and read with any tool.

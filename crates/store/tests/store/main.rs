@@ -14,6 +14,7 @@ mod open;
 mod requests;
 mod retention;
 mod versions;
+mod search;
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
