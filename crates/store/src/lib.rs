@@ -54,6 +54,6 @@ pub use options::{Options, Retention};
 pub use range::IdRangeError;
 pub use request::RequestRecord;
 pub use store::Store;
-pub use version::{VersionRow, Weighing};
 pub use token::{NewToken, TokenError, TokenRow};
+pub use version::{VersionRow, Weighing};
 pub use writer::Heads;

@@ -106,6 +106,8 @@ const STEPS: &[&str] = &[
     ) STRICT;
     CREATE INDEX request_request ON request (request);
     CREATE INDEX request_instance ON request (instance);
+",
+    "
     -- `hash` is the SHA-256 of the token; the token itself is nowhere.
     CREATE TABLE token (
         id        TEXT PRIMARY KEY,
@@ -136,6 +138,8 @@ const STEPS: &[&str] = &[
         code       TEXT
     ) STRICT;
     CREATE INDEX audit_actor ON audit (actor);
+",
+    "
     -- Words of the captured lines. `who` is the instance's number, and `err` for standard error.
     CREATE VIRTUAL TABLE log_words USING fts5(
         who, line, content = '', contentless_delete = 1, tokenize = 'unicode61 remove_diacritics 2'

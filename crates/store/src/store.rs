@@ -16,8 +16,8 @@ use crate::open::{self, OpenError};
 use crate::options::Options;
 use crate::range::{self, IdRangeError};
 use crate::readers::Readers;
-use crate::version::{self, VersionRow, Weighing};
 use crate::request::{self, RequestRecord};
+use crate::version::{self, VersionRow, Weighing};
 use crate::writer::{Class, Heads, Lanes, Writer, job};
 
 /// The store of one home. Cheap to clone; all clones share one file, one writer and a few readers.

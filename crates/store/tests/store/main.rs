@@ -13,8 +13,8 @@ mod model;
 mod open;
 mod requests;
 mod retention;
-mod versions;
 mod search;
+mod versions;
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
