@@ -1,9 +1,11 @@
 //! Why a request to the control API was not done.
 
+use std::io;
 use std::time::Duration;
 
+use http::StatusCode;
 use insula_spec::{InstanceName, InvalidName};
-use insula_store::{ReadError, WriteError};
+use insula_store::{ReadError, TokenError, WriteError};
 
 use super::action::Action;
 
@@ -15,6 +17,51 @@ pub enum ControlError {
     NotOwner {
         /// Who asked.
         uid: u32,
+    },
+    /// No token was sent.
+    #[error("this needs a token")]
+    NoToken,
+    /// The token is malformed, unknown, revoked or over; which of these is not told.
+    #[error("the token is not valid")]
+    WrongToken,
+    /// Too many wrong tokens came from this address.
+    #[error("too many wrong tokens came from this address")]
+    Cooling {
+        /// How long it has to wait.
+        wait: Duration,
+    },
+    /// The token is not for this.
+    #[error("the token is not for this")]
+    OutOfScope,
+    /// A web page asks for a change, where nobody need show a token.
+    #[error("a web page may change nothing on a daemon that asks for no token")]
+    CrossSite,
+    /// There is no token of this id.
+    #[error("there is no token `{id}`")]
+    UnknownToken {
+        /// The id.
+        id: String,
+    },
+    /// No random bytes are to be had.
+    #[error("cannot get random bytes for a token")]
+    Random(#[source] io::Error),
+    /// A token could not be stored.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The body is too long.
+    #[error("the body is longer than {limit} bytes")]
+    TooLarge {
+        /// Most bytes that are taken.
+        limit: usize,
+    },
+    /// The body is not JSON by its own word.
+    #[error("the body is of a media type other than `application/json`")]
+    MediaType,
+    /// The request was refused before any handler.
+    #[error("the request was refused: {status}")]
+    Refused {
+        /// The status.
+        status: StatusCode,
     },
     /// Nothing is at this path.
     #[error("there is nothing at `{path}`")]
@@ -103,9 +150,20 @@ impl ControlError {
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
-            Self::NotOwner { .. } => "ask as the user that runs the daemon, or as root".to_owned(),
-            Self::NoRoute { .. } | Self::Method { .. } | Self::Malformed { .. } => {
-                "use the same version of `insula` for the command and the daemon".to_owned()
+            Self::NotOwner { .. }
+            | Self::NoToken
+            | Self::WrongToken
+            | Self::Cooling { .. }
+            | Self::OutOfScope
+            | Self::CrossSite
+            | Self::UnknownToken { .. } => self.admission_hint().to_owned(),
+            Self::Random(_) => "check that the system call `getrandom` is allowed here".to_owned(),
+            Self::Token(e) => e.hint(),
+            Self::TooLarge { limit } => format!("send at most {limit} bytes"),
+            Self::MediaType => "send JSON with `Content-Type: application/json`".to_owned(),
+            Self::NoRoute { .. } | Self::Method { .. } | Self::Malformed { .. } | Self::Refused { .. } => {
+                "see `/openapi.json` for what can be asked; a command and its daemon must be of one version"
+                    .to_owned()
             }
             Self::Name(e) => e.hint().to_owned(),
             Self::UnknownService(_) => {
@@ -125,6 +183,26 @@ impl ControlError {
             Self::Read(e) => e.hint(),
             Self::Ids { .. } => "run `insula doctor` to see how host ids are given here".to_owned(),
             Self::Write(e) => e.hint(),
+        }
+    }
+
+    /// What to do for those who were not let in.
+    fn admission_hint(&self) -> &'static str {
+        match self {
+            Self::NotOwner { .. } => "ask as the user that runs the daemon, or as root",
+            Self::NoToken => {
+                "send `Authorization: Bearer TOKEN`; with the command, put it into `INSULA_TOKEN` or name its file with \
+                 `--token-file`; the owner of the daemon makes one with `insula token create`"
+            }
+            Self::WrongToken => {
+                "check that the token is whole, and neither revoked nor over: `insula token ls` on the daemon's host"
+            }
+            Self::Cooling { .. } => "check the token, and try again later",
+            Self::OutOfScope => {
+                "use a token whose scope has it: a tenant's is for its own instances, to look and to restart"
+            }
+            Self::UnknownToken { .. } => "run `insula token ls` to see which there are",
+            _ => "use the command line, or serve with tokens",
         }
     }
 }

@@ -3,39 +3,50 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
-use bytes::Bytes;
+use axum::routing::{delete, get, post};
+use axum::{Extension, Json, Router};
 use http::{HeaderValue, Method, Uri, header};
-use insula_api::{ActionRequest, Detail, Health, Instances, LogsQuery, Summary, Why};
+use insula_api::{ActionRequest, Detail, HealthAnswer, Instances, LogsQuery, Summary, Why};
 use insula_spec::InstanceName;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use super::access;
 use super::action::Action;
+use super::caller::Caller;
 use super::error::ControlError;
+use super::extract::{Asked, Given, Named};
+use super::guard::{guard, outer};
+use super::keys::Keys;
 use super::logs;
+use super::openapi;
 use super::operations::Operations;
+use super::redact::ForTenant;
+use super::routes::Routes;
 
 /// Longest body of a request, in bytes.
-const BODY_MAX: usize = 64 << 10;
+pub(super) const BODY_MAX: usize = 64 << 10;
 
 /// What handlers share.
 #[derive(Debug)]
 pub(super) struct Shared<O> {
-    pub(super) operations: O,
+    pub(super) operations: Arc<O>,
+    pub(super) keys: Arc<Keys>,
     /// Ends streams that would go on for ever.
     pub(super) stop: CancellationToken,
 }
 
-type App<O> = State<Arc<Shared<O>>>;
-type Answer<T> = Result<Json<T>, ControlError>;
+pub(super) type App<O> = State<Arc<Shared<O>>>;
+pub(super) type Answer<T> = Result<Json<T>, ControlError>;
 
-pub(super) fn router<O: Operations>(shared: Arc<Shared<O>>) -> Router {
+/// Every route. Each is described in [`endpoints`](super::endpoints); the guard lets only admins use one that
+/// is not.
+pub(super) fn routes<O: Operations>() -> Routes<Arc<Shared<O>>> {
     let at = |path: &str| format!("{}{path}", insula_api::PREFIX);
-    Router::new()
+    Routes::new()
         .route(&at("/health"), get(health::<O>))
         .route(&at("/instances"), get(list::<O>))
         .route(&at("/instances/{name}"), get(inspect::<O>))
@@ -44,9 +55,21 @@ pub(super) fn router<O: Operations>(shared: Arc<Shared<O>>) -> Router {
         .route(&at("/instances/{name}/spawn"), post(spawn::<O>))
         .route(&at("/instances/{name}/stop"), post(stop::<O>))
         .route(&at("/instances/{name}/restart"), post(restart::<O>))
+        .route(&at("/tokens"), get(access::tokens::<O>).post(access::create::<O>))
+        .route(&at("/tokens/{id}"), delete(access::revoke::<O>))
+        .route(&at("/audit"), get(access::audit::<O>))
+        .route("/openapi.json", get(description))
+}
+
+pub(super) fn router<O: Operations>(shared: Arc<Shared<O>>) -> Router {
+    let (router, _) = routes().into_parts();
+    let keys = Arc::clone(&shared.keys);
+    router
+        .route_layer(from_fn_with_state(Arc::clone(&keys), guard))
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(axum::extract::DefaultBodyLimit::max(BODY_MAX))
+        .layer(from_fn_with_state(keys, outer))
         .with_state(shared)
 }
 
@@ -58,64 +81,83 @@ async fn wrong_method(method: Method, uri: Uri) -> ControlError {
     ControlError::Method { method: method.to_string(), path: uri.path().to_owned() }
 }
 
-async fn health<O: Operations>(State(app): App<O>) -> Answer<Health> {
-    app.operations.health().await.map(Json)
+async fn description() -> Json<Value> {
+    Json(openapi::document())
+}
+
+async fn health<O: Operations>(
+    State(app): App<O>,
+    Extension(caller): Extension<Caller>,
+) -> Answer<HealthAnswer> {
+    let health = app.operations.health().await?;
+    Ok(Json(if caller.is_admin() { HealthAnswer::Full(health) } else { HealthAnswer::Alive(health.into()) }))
 }
 
 async fn list<O: Operations>(State(app): App<O>) -> Answer<Instances> {
     app.operations.list().await.map(|instances| Json(Instances { instances }))
 }
 
-async fn inspect<O: Operations>(State(app): App<O>, Path(name): Path<String>) -> Answer<Detail> {
-    app.operations.inspect(&parse(&name)?).await.map(Json)
+async fn inspect<O: Operations>(
+    State(app): App<O>,
+    Extension(caller): Extension<Caller>,
+    Named(name): Named,
+) -> Answer<Detail> {
+    app.operations.inspect(&name).await.map(|detail| Json(detail.seen_by(&caller)))
 }
 
-async fn why<O: Operations>(State(app): App<O>, Path(name): Path<String>) -> Answer<Why> {
-    app.operations.why(&parse(&name)?).await.map(Json)
+async fn why<O: Operations>(
+    State(app): App<O>,
+    Extension(caller): Extension<Caller>,
+    Named(name): Named,
+) -> Answer<Why> {
+    app.operations.why(&name).await.map(|why| Json(why.seen_by(&caller)))
 }
 
-async fn spawn<O: Operations>(State(app): App<O>, Path(name): Path<String>, body: Bytes) -> Answer<Summary> {
-    act(&app, &name, Action::Spawn, &body).await
+async fn spawn<O: Operations>(
+    State(app): App<O>,
+    Named(name): Named,
+    Given(request): Given<ActionRequest>,
+) -> Answer<Summary> {
+    act(&app, &name, Action::Spawn, request).await.map(Json)
 }
 
-async fn stop<O: Operations>(State(app): App<O>, Path(name): Path<String>, body: Bytes) -> Answer<Summary> {
-    act(&app, &name, Action::Stop, &body).await
+async fn stop<O: Operations>(
+    State(app): App<O>,
+    Named(name): Named,
+    Given(request): Given<ActionRequest>,
+) -> Answer<Summary> {
+    act(&app, &name, Action::Stop, request).await.map(Json)
 }
 
 async fn restart<O: Operations>(
     State(app): App<O>,
-    Path(name): Path<String>,
-    body: Bytes,
+    Extension(caller): Extension<Caller>,
+    Named(name): Named,
+    Given(request): Given<ActionRequest>,
 ) -> Answer<Summary> {
-    act(&app, &name, Action::Restart, &body).await
+    act(&app, &name, Action::Restart, request).await.map(|summary| Json(summary.seen_by(&caller)))
 }
 
-async fn act<O: Operations>(app: &Shared<O>, name: &str, action: Action, body: &Bytes) -> Answer<Summary> {
-    let request = if body.is_empty() {
-        ActionRequest::default()
-    } else {
-        serde_json::from_slice(body)
-            .map_err(|e| ControlError::Malformed { part: "body", why: e.to_string() })?
-    };
-    let timeout = request.timeout_ms.map(Duration::from_millis);
-    app.operations.act(&parse(name)?, action, timeout).await.map(Json)
+async fn act<O: Operations>(
+    app: &Shared<O>,
+    name: &InstanceName,
+    action: Action,
+    request: Option<ActionRequest>,
+) -> Result<Summary, ControlError> {
+    let timeout = request.unwrap_or_default().timeout_ms.map(Duration::from_millis);
+    app.operations.act(name, action, timeout).await
 }
 
 async fn logs<O: Operations>(
     State(app): App<O>,
-    Path(name): Path<String>,
-    query: Result<Query<LogsQuery>, QueryRejection>,
+    Named(name): Named,
+    Asked(query): Asked<LogsQuery>,
 ) -> Result<Response, ControlError> {
-    let malformed = |why: String| ControlError::Malformed { part: "query", why };
-    let Query(query) = query.map_err(|e| malformed(e.body_text()))?;
     if query.tail.is_some() && query.after.is_some() {
-        return Err(malformed("`tail` and `after` exclude each other".to_owned()));
+        let why = "`tail` and `after` exclude each other".to_owned();
+        return Err(ControlError::Malformed { part: "query", why });
     }
-    let stream = logs::stream(Arc::clone(&app), parse(&name)?, query).await?;
+    let stream = logs::stream(Arc::clone(&app), name, query).await?;
     let kind = HeaderValue::from_static("application/x-ndjson");
     Ok(([(header::CONTENT_TYPE, kind)], stream).into_response())
-}
-
-fn parse(name: &str) -> Result<InstanceName, ControlError> {
-    name.parse().map_err(ControlError::Name)
 }

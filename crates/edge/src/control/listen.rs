@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -13,8 +13,11 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::caller::Origin;
 use super::error::ControlError;
 use super::handlers::{self, Shared};
+use super::inside::Inside;
+use super::keys::Keys;
 use super::operations::Operations;
 
 /// Time after an accept that failed for want of descriptors or memory.
@@ -39,32 +42,61 @@ impl Limits {
     }
 }
 
-/// Serves the control API until `stop` is cancelled; then lets requests in flight end.
-///
-/// # Errors
-/// When the listener cannot be used at all.
-pub async fn serve<O: Operations>(
-    listener: std::os::unix::net::UnixListener,
-    operations: O,
-    limits: Limits,
-    stop: CancellationToken,
-) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
-    let listener = UnixListener::from_std(listener)?;
-    let router = handlers::router(Arc::new(Shared { operations, stop: stop.clone() }));
-    let permits = Arc::new(Semaphore::new(limits.connections));
-    let tasks = TaskTracker::new();
-    while let Some((stream, permit)) = next(&listener, &permits, &stop).await {
-        let app = admit(&stream, limits.owner, &router);
-        let connection = connection(stream, app, limits.head_timeout, stop.clone());
-        tasks.spawn(async move {
-            connection.await;
-            drop(permit);
-        });
+/// The control API, ready to be reached.
+#[derive(Debug)]
+pub struct Control<O> {
+    operations: Arc<O>,
+    keys: Arc<Keys>,
+}
+
+impl<O: Operations> Control<O> {
+    /// An API that does these operations, for those whom `keys` let in.
+    #[must_use]
+    pub fn new(operations: O, keys: Keys) -> Self {
+        Self { operations: Arc::new(operations), keys: Arc::new(keys) }
     }
-    tasks.close();
-    tasks.wait().await;
-    Ok(())
+
+    /// Serves the owner of the daemon and root on a Unix socket until `stop` is cancelled; then lets requests
+    /// in flight end.
+    ///
+    /// # Errors
+    /// When the listener cannot be used at all.
+    pub async fn serve(
+        &self,
+        listener: std::os::unix::net::UnixListener,
+        limits: Limits,
+        stop: CancellationToken,
+    ) -> io::Result<()> {
+        listener.set_nonblocking(true)?;
+        let listener = UnixListener::from_std(listener)?;
+        let router = self.router(stop.clone());
+        let permits = Arc::new(Semaphore::new(limits.connections));
+        let tasks = TaskTracker::new();
+        while let Some((stream, permit)) = next(&listener, &permits, &stop).await {
+            let app = admit(&stream, limits.owner, &router);
+            let mut http = http(limits.head_timeout);
+            http.half_close(true);
+            let stop = stop.clone();
+            tasks.spawn(async move {
+                connection(&http, stream, app, stop).await;
+                drop(permit);
+            });
+        }
+        tasks.close();
+        tasks.wait().await;
+        Ok(())
+    }
+
+    /// The same API for those who come over the network, with tokens. Streams end when `stop` is cancelled.
+    #[must_use]
+    pub fn inside(&self, stop: CancellationToken) -> Inside {
+        Inside::new(self.router(stop.clone()), stop)
+    }
+
+    fn router(&self, stop: CancellationToken) -> Router {
+        let (operations, keys) = (Arc::clone(&self.operations), Arc::clone(&self.keys));
+        handlers::router(Arc::new(Shared { operations, keys, stop }))
+    }
 }
 
 /// The next connection, with its permit; `None` when it is time to stop.
@@ -88,7 +120,7 @@ async fn next(
 /// The API for the owner and root; a refusal for everybody else.
 fn admit(stream: &UnixStream, owner: u32, router: &Router) -> Router {
     match stream.peer_cred().map(|cred| cred.uid()) {
-        Ok(uid) if uid == owner || uid == 0 => router.clone(),
+        Ok(uid) if uid == owner || uid == 0 => router.clone().layer(Extension(Origin::Unix { uid })),
         Ok(uid) => {
             tracing::warn!(uid, "a control request of another user was refused");
             refuse(uid)
@@ -104,9 +136,20 @@ fn refuse(uid: u32) -> Router {
     Router::new().fallback(move || std::future::ready(ControlError::NotOwner { uid }))
 }
 
-async fn connection(stream: UnixStream, app: Router, head_timeout: Duration, stop: CancellationToken) {
+/// How HTTP is spoken on either way in.
+pub(super) fn http(head_timeout: Duration) -> http1::Builder {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(head_timeout).half_close(true);
+    http.timer(TokioTimer::new()).header_read_timeout(head_timeout);
+    http
+}
+
+/// Serves one connection.
+pub(super) async fn connection(
+    http: &http1::Builder,
+    stream: UnixStream,
+    app: Router,
+    stop: CancellationToken,
+) {
     let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {

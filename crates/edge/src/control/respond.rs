@@ -4,14 +4,31 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use insula_api::{PROBLEM_JSON, Problem};
+use insula_store::TokenError;
 
 use super::error::ControlError;
+
+/// The stable word of a problem, beside the response it became.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Code(pub(super) &'static str);
 
 impl ControlError {
     /// Status and stable word.
     fn table(&self) -> (StatusCode, &'static str) {
         match self {
             Self::NotOwner { .. } => (StatusCode::FORBIDDEN, "not_owner"),
+            Self::NoToken => (StatusCode::UNAUTHORIZED, "no_token"),
+            Self::WrongToken => (StatusCode::UNAUTHORIZED, "wrong_token"),
+            Self::Cooling { .. } => (StatusCode::TOO_MANY_REQUESTS, "cooling_down"),
+            Self::OutOfScope => (StatusCode::FORBIDDEN, "out_of_scope"),
+            Self::CrossSite => (StatusCode::FORBIDDEN, "cross_site"),
+            Self::UnknownToken { .. } => (StatusCode::NOT_FOUND, "unknown_token"),
+            Self::Random(_) => (StatusCode::INTERNAL_SERVER_ERROR, "no_random"),
+            Self::Token(TokenError::TooMany) => (StatusCode::CONFLICT, "too_many_tokens"),
+            Self::Token(TokenError::Write(_)) => (StatusCode::INTERNAL_SERVER_ERROR, "store_unwritable"),
+            Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+            Self::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type"),
+            Self::Refused { status } => (*status, "refused"),
             Self::NoRoute { .. } => (StatusCode::NOT_FOUND, "no_route"),
             Self::Method { .. } => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::Name(_) => (StatusCode::BAD_REQUEST, "invalid_name"),
@@ -29,7 +46,7 @@ impl ControlError {
         }
     }
 
-    /// The problem that the peer is told. It is the operator, so nothing is held back.
+    /// The problem, with nothing held back: what only the operator may know, the guard takes out.
     #[must_use]
     pub fn problem(&self) -> Problem {
         let (status, code) = self.table();
@@ -39,12 +56,29 @@ impl ControlError {
 
 impl IntoResponse for ControlError {
     fn into_response(self) -> Response {
-        let (status, _) = self.table();
+        let (status, code) = self.table();
         if status.is_server_error() {
             tracing::warn!(error = chain(&self), "a control request failed");
         }
         let kind = HeaderValue::from_static(PROBLEM_JSON);
-        (status, [(header::CONTENT_TYPE, kind)], Json(self.problem())).into_response()
+        let mut response = (status, [(header::CONTENT_TYPE, kind)], Json(self.problem())).into_response();
+        response.extensions_mut().insert(Code(code));
+        let fields = response.headers_mut();
+        match self {
+            // RFC 6750, section 3.
+            Self::NoToken => {
+                fields.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"insula\""));
+            }
+            Self::WrongToken => {
+                let why = "Bearer realm=\"insula\", error=\"invalid_token\"";
+                fields.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(why));
+            }
+            Self::Cooling { wait } => {
+                fields.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
+            }
+            _ => {}
+        }
+        response
     }
 }
 

@@ -40,6 +40,7 @@ pub use chunked::BadBody;
 pub use framing::BadFraming;
 pub use head::BadHead;
 pub use listen::{ListenError, Proxy};
+pub(crate) use observe::RequestIds;
 pub use observe::{Exchange, Observer, Protocol, RequestId};
 pub use respond::{BadAnswer, Failure, Refusal};
 pub use route::{BadHost, NotFound, Route, route};

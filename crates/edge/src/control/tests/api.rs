@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use insula_api::{Client, ClientError, LogsQuery, Problem};
 use insula_spec::InstanceName;
+use insula_store::Store;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -13,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::fake::Fake;
-use crate::control::{Action, Limits, serve};
+use crate::control::{Action, Admission, Control, Keys, Limits};
 
 pub(super) struct Server {
     pub(super) dir: TempDir,
@@ -27,7 +28,13 @@ impl Server {
         let dir = tempfile::tempdir().unwrap();
         let listener = std::os::unix::net::UnixListener::bind(dir.path().join("s")).unwrap();
         let (fake, stop) = (Arc::new(Fake::new()), CancellationToken::new());
-        let task = tokio::spawn(serve(listener, Arc::clone(&fake), limits, stop.clone()));
+        let database = dir.path().join("state.db");
+        let (rooms, end) = (Arc::clone(&fake), stop.clone());
+        let task = tokio::spawn(async move {
+            let store = Store::open(&database).await.unwrap();
+            let control = Control::new(rooms, Keys::new(store, Admission::Token));
+            control.serve(listener, limits, end).await
+        });
         Self { dir, fake, stop, task }
     }
 
