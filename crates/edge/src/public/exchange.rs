@@ -16,6 +16,7 @@ use insula_spec::InstanceName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
+use crate::public::apex;
 use crate::public::body::Pipe;
 use crate::public::conn::{After, Connection};
 use crate::public::framing::Framing;
@@ -72,8 +73,11 @@ where
 
     async fn proxied(&mut self, plan: &mut Plan, running: &mut Running) -> Result<Ended, Failure> {
         let Self { shared, stream, input, deadline, last, held, drain, .. } = self;
-        let (name, settings) = (instance(last)?, &shared.settings);
         let mut client = Client { stream, input, deadline };
+        if let (Some(Route::Control), Some(door)) = (&last.route, &shared.settings.control) {
+            return apex::exchange(client, door, plan, &asked(plan, running.id, drain)).await;
+        }
+        let (name, settings) = (instance(last)?, &shared.settings);
         let mut reach = Reach::new(&shared.tenants, settings, name, &mut running.waits, running.started);
         let mut found = reached(&mut client, &mut reach, running.started, held).await?;
         let timeout = found.lease.request_timeout();
@@ -180,6 +184,7 @@ where
 fn instance(last: &LastHost) -> Result<&InstanceName, NotFound> {
     match &last.route {
         Some(Route::Instance(name)) => Ok(name),
+        Some(Route::Control) => Err(NotFound::Apex),
         Some(Route::NotFound(missing)) => Err(missing.clone()),
         None => Err(NotFound::Host),
     }

@@ -100,7 +100,7 @@ pub(crate) enum Kind {
     Disguised,
 }
 
-const KINDS: [(&str, Kind); 17] = [
+const KINDS: [(&str, Kind); 18] = [
     ("te", Kind::Te),
     ("host", Kind::Host),
     ("expect", Kind::Expect),
@@ -109,6 +109,8 @@ const KINDS: [(&str, Kind); 17] = [
     ("x-real-ip", Kind::Claim),
     ("connection", Kind::Connection),
     ("keep-alive", Kind::HopByHop),
+    // What the control API is told of its client by us alone.
+    ("insula-client", Kind::HopByHop),
     ("content-length", Kind::ContentLength),
     ("x-forwarded-for", Kind::ForwardedFor),
     ("x-forwarded-host", Kind::ForwardedHost),

@@ -10,6 +10,7 @@
 //! workloads pay for (`docs/adr/0003-own-http1-path.md`). What it does to a request is written down in
 //! `docs/reference/http.md`.
 
+mod apex;
 mod body;
 mod buffer;
 mod chunked;
@@ -36,6 +37,7 @@ mod tenants;
 mod text;
 mod tunnel;
 
+pub use apex::Door;
 pub use chunked::BadBody;
 pub use framing::BadFraming;
 pub use head::BadHead;

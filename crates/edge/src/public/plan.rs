@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::public::apex;
 use crate::public::body::Body;
 use crate::public::chunked::ChunkDecoder;
 use crate::public::forward::{self, Hop, Return};
@@ -12,7 +13,7 @@ use crate::public::grpc;
 use crate::public::head::{Kind, RequestHead, Version, parse_request, parse_response, slots};
 use crate::public::observe::RequestId;
 use crate::public::respond::{BadAnswer, Refusal};
-use crate::public::route::{Authority, BadHost, Route, route};
+use crate::public::route::{Authority, BadHost, NotFound, Route, route};
 use crate::public::settings::Settings;
 
 /// Where a request comes from.
@@ -65,7 +66,9 @@ pub(crate) fn request(bytes: &[u8], origin: Origin<'_>, last: &mut LastHost) -> 
     let framing = framing::of_request(&head)?;
     let field = host_field(&head)?;
     let (authority, target) = target(&head, field)?;
-    if last.route.is_none() || last.host != authority.host {
+    // At the domain itself the path decides too.
+    let by_path = matches!(last.route, None | Some(Route::Control | Route::NotFound(NotFound::Apex)));
+    if by_path || last.host != authority.host {
         last.route = Some(route(authority.host, target, &origin.settings.domain));
         authority.host.clone_into(&mut last.host);
     }
@@ -81,6 +84,10 @@ pub(crate) fn request(bytes: &[u8], origin: Origin<'_>, last: &mut LastHost) -> 
     };
     let mut out = Vec::with_capacity(bytes.len() + 192);
     forward::request(&mut out, &head, &hop);
+    if last.route == Some(Route::Control) {
+        let settings = origin.settings;
+        apex::name_client(&mut out, apex::client(&head.fields, origin.peer, &settings.trusted));
+    }
     Ok(Plan {
         head: out,
         line: [head.method, " ", target].concat(),

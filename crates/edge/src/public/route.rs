@@ -2,6 +2,8 @@
 
 use insula_spec::{InstanceName, ServiceName};
 
+use crate::public::apex;
+
 /// Why a `Host` was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadHost {
@@ -69,6 +71,8 @@ impl<'a> Authority<'a> {
 pub enum Route {
     /// One tenant of a service.
     Instance(InstanceName),
+    /// The control API, at the domain itself.
+    Control,
     /// Nothing here.
     NotFound(NotFound),
 }
@@ -97,12 +101,12 @@ impl NotFound {
 
 /// Finds what answers for `host` (without port); case and one trailing dot do not matter.
 ///
-/// The path decides nothing yet; it is part of the signature because functions are routed by it.
+/// The path decides only at the domain itself.
 #[must_use]
-pub fn route(host: &str, _path: &str, domain: &str) -> Route {
+pub fn route(host: &str, path: &str, domain: &str) -> Route {
     let host = host.strip_suffix('.').unwrap_or(host);
     if host.eq_ignore_ascii_case(domain) {
-        return Route::NotFound(NotFound::Apex);
+        return if apex::is_control(path) { Route::Control } else { Route::NotFound(NotFound::Apex) };
     }
     inside(host, domain).unwrap_or(Route::NotFound(NotFound::Host))
 }
@@ -151,6 +155,16 @@ mod tests {
             ("", Route::NotFound(NotFound::Host)),
         ] {
             assert_eq!(route(host, "/", "example.org"), expected, "`{host}`");
+        }
+    }
+
+    #[test]
+    fn the_control_api_is_at_the_domain_itself_and_nowhere_else() {
+        assert_eq!(route("example.org", "/v1/health", "example.org"), Route::Control);
+        for host in
+            ["notes.example.org", "alice.notes.example.org", "example.com", "127.0.0.1", "v1.example.org"]
+        {
+            assert_ne!(route(host, "/v1/health", "example.org"), Route::Control, "`{host}`");
         }
     }
 

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::public::apex::Door;
+
 /// Settings of the public proxy.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -10,6 +12,8 @@ pub struct Settings {
     pub domain: String,
     /// Peers whose `X-Forwarded-*` fields are believed.
     pub trusted: TrustedProxies,
+    /// The way to the control API, which answers at the domain itself; without it nothing does.
+    pub control: Option<Door>,
     /// Most connections served at once; further ones wait in the kernel's queue.
     pub max_connections: usize,
     /// Time from the first byte of a head to its last.
@@ -40,6 +44,7 @@ impl Settings {
         Self {
             domain: domain.into(),
             trusted: TrustedProxies::default(),
+            control: None,
             max_connections: 10_000,
             header_timeout: Duration::from_secs(15),
             idle_timeout: Duration::from_secs(75),
