@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use insula_spec::{InstanceName, parse_duration};
+use insula_spec::{InstanceName, Tenant, parse_duration};
 
 use crate::demo::DemoArgs;
+use crate::remote::RemoteArgs;
 
 /// Exit codes, as shown at the end of the help.
 const EXIT_CODES: &str = "Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 refused, 5 no daemon answers, \
@@ -22,6 +23,8 @@ pub(crate) struct Cli {
     /// Directory of state, sockets and locks [default: ~/.insula]
     #[arg(long, global = true, env = "INSULA_HOME", value_name = "DIR")]
     pub(crate) home: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) remote: RemoteArgs,
     /// What to do
     #[command(subcommand)]
     pub(crate) verb: Verb,
@@ -53,6 +56,13 @@ pub(crate) enum Verb {
     /// Work with the configuration
     #[command(subcommand)]
     Config(ConfigVerb),
+    /// Work with tokens, which let others use the control API over the network
+    #[command(subcommand)]
+    Token(TokenVerb),
+    /// List what was changed, by whom, and how it ended
+    Audit(AuditArgs),
+    /// Print the description of the control API (OpenAPI 3.1)
+    Openapi,
     /// Show what Insula does, on example services
     Demo(DemoArgs),
     /// Print the version
@@ -73,6 +83,9 @@ pub(crate) struct ServeArgs {
     /// Domain under which services are reached [default: `settings.domain`]
     #[arg(long)]
     pub(crate) domain: Option<String>,
+    /// Ask nobody on the loopback for a token; refused where others could reach the daemon
+    #[arg(long)]
+    pub(crate) insecure_api: bool,
 }
 
 /// Which configuration.
@@ -149,6 +162,56 @@ pub(crate) struct DoctorArgs {
 pub(crate) enum ConfigVerb {
     /// Check the configuration and list everything that is wrong
     Check(ConfigArg),
+}
+
+/// `insula token`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenVerb {
+    /// Make a token and print it, this once
+    Create(TokenCreateArgs),
+    /// List tokens, when each was used and when it ends
+    Ls,
+    /// End a token, for good
+    Revoke(TokenIdArgs),
+}
+
+/// `insula token create`.
+#[derive(Debug, Args)]
+pub(crate) struct TokenCreateArgs {
+    /// What to call it: who will use it, and for what
+    #[arg(long)]
+    pub(crate) name: String,
+    /// Only for this instance, or all instances of this service: to look, and to restart [default: for everything]
+    #[arg(long, value_name = "SERVICE[:ID]")]
+    pub(crate) tenant: Option<Tenant>,
+    /// When it ends by itself, for example `30d` [default: never]
+    #[arg(long, value_parser = parse_duration)]
+    pub(crate) expires: Option<Duration>,
+}
+
+/// `insula token revoke`.
+#[derive(Debug, Args)]
+pub(crate) struct TokenIdArgs {
+    /// The token's id, as `insula token ls` shows it; never the token itself
+    #[arg(value_parser = token_id)]
+    pub(crate) id: String,
+}
+
+/// Takes the id of a token. What is refused is not repeated: it may be a token.
+fn token_id(text: &str) -> Result<String, &'static str> {
+    let good = text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    if good { Ok(text.to_owned()) } else { Err("an id has 12 hexadecimal digits") }
+}
+
+/// `insula audit`.
+#[derive(Debug, Args)]
+pub(crate) struct AuditArgs {
+    /// Oldest first, behind the record with this id [default: newest first]
+    #[arg(long, value_name = "ID")]
+    pub(crate) after: Option<u64>,
+    /// At most so many [default: 100]
+    #[arg(short = 'n', long, value_name = "RECORDS", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) limit: Option<u32>,
 }
 
 #[cfg(test)]

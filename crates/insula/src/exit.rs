@@ -19,6 +19,7 @@ use insula_spec::config::{ConfigError, OverrideError};
 use crate::failure::Failure;
 use crate::home::HomeError;
 use crate::parent::{ListenError, LockError};
+use crate::remote::RemoteError;
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +65,7 @@ impl Exit {
         if let Some(config) = error.downcast_ref::<ConfigError>() {
             return if matches!(config, ConfigError::Read { .. }) { Self::NotFound } else { Self::BadConfig };
         }
-        if error.is::<OverrideError>() {
+        if error.is::<OverrideError>() || error.is::<RemoteError>() {
             return Self::Usage;
         }
         if error.is::<LockError>() || error.is::<ListenError>() || error.is::<HomeError>() {

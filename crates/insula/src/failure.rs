@@ -9,6 +9,7 @@ use insula_spec::config::{ConfigError, OverrideError};
 use crate::exit::Exit;
 use crate::home::HomeError;
 use crate::parent::{ListenError, LockError};
+use crate::remote::RemoteError;
 
 /// What failed, what to do, and how the program ends.
 #[derive(Debug)]
@@ -54,6 +55,7 @@ pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
         HomeError,
         LockError,
         ListenError,
+        RemoteError,
         InvalidName,
         insula_store::OpenError,
         insula_store::WriteError,

@@ -78,6 +78,9 @@ pub(crate) struct Boot {
     pub(crate) domain: String,
     /// Port that the public listener really has.
     pub(crate) port: u16,
+    /// Whether anybody on the loopback may use the control API.
+    #[serde(default)]
+    pub(crate) insecure_api: bool,
     /// How many descriptors follow.
     pub(crate) fds: usize,
 }
@@ -233,6 +236,7 @@ mod tests {
             config_path: "/c".into(),
             domain: "localhost".into(),
             port: 80,
+            insecure_api: false,
             fds: 0,
         }
     }

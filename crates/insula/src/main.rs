@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! insula serve ──► parent (listeners, lock) ──► insula worker (everything else)
-//! insula VERB  ──► control.sock ──► worker
+//! insula VERB  ──► control.sock, or HTTP with a token ──► worker
 //! ```
 #![forbid(unsafe_code)]
 
@@ -18,6 +18,7 @@ mod home;
 mod lifeline;
 mod parent;
 mod printer;
+mod remote;
 mod trace;
 mod worker;
 

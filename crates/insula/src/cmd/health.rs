@@ -1,6 +1,6 @@
 //! `insula health`: how the daemon, or one instance, is. Exits with 1 where it is not well.
 
-use insula_api::{Client, Condition, Health, Observed, Status};
+use insula_api::{Client, Condition, Health, HealthAnswer, Observed, Status};
 
 use crate::cli::HealthArgs;
 use crate::exit::Exit;
@@ -9,12 +9,19 @@ use crate::printer::Printer;
 
 pub(super) async fn run(client: &Client, args: HealthArgs, printer: Printer) -> anyhow::Result<Exit> {
     let Some(name) = args.name else {
-        printer.either(&client.health().await?, text)?;
+        printer.either(&client.daemon().await?, daemon)?;
         return Ok(Exit::Ok);
     };
     let status = client.inspect(&name).await?.summary.status;
     printer.either(&status, |status| format!("{name} {}", describe(status)))?;
     Ok(if well(&status) { Exit::Ok } else { Exit::Failed })
+}
+
+fn daemon(answer: &HealthAnswer) -> String {
+    match answer {
+        HealthAnswer::Full(health) => text(health),
+        HealthAnswer::Alive(alive) => format!("ok: insula {}, {}", alive.version, alive.url),
+    }
 }
 
 fn text(h: &Health) -> String {

@@ -34,7 +34,6 @@ fn life(d: &Detail) -> Vec<(&'static str, String)> {
         ("state", format!("{} since {}, wanted {}", s.observed, s.since, s.wanted)),
         ("why", if s.why.is_empty() { "-".to_owned() } else { s.why.clone() }),
         ("url", d.summary.url.clone()),
-        ("command", d.command.join(" ")),
         ("restarts", d.summary.restarts.to_string()),
         ("wakes", d.summary.wakes.to_string()),
         (
@@ -44,6 +43,9 @@ fn life(d: &Detail) -> Vec<(&'static str, String)> {
             }),
         ),
     ];
+    if !d.command.is_empty() {
+        fields.insert(3, ("command", d.command.join(" ")));
+    }
     if let Some(health) = s.health {
         fields.push(("health", health.as_str().to_owned()));
     }
@@ -60,12 +62,9 @@ fn walls(d: &Detail) -> Vec<(&'static str, String)> {
         Network::Host => "host",
     };
     let network = format!("{network}: {}", d.network.outbound());
-    let mut fields = vec![
-        ("level", or_dash(d.summary.level)),
-        ("network", network),
-        ("workdir", format!("{} (read-only)", d.workdir.display())),
-        ("data dir", d.data_dir.display().to_string()),
-    ];
+    let mut fields = vec![("level", or_dash(d.summary.level)), ("network", network)];
+    fields.extend(d.workdir.iter().map(|path| ("workdir", format!("{} (read-only)", path.display()))));
+    fields.extend(d.data_dir.iter().map(|path| ("data dir", path.display().to_string())));
     for mount in &d.mounts {
         let mode = if mount.read_only { "read-only" } else { "read-write" };
         let (source, target) = (mount.source.display(), mount.target.display());

@@ -1,6 +1,7 @@
 //! The verbs.
 
 mod act;
+mod audit;
 mod config;
 mod doctor;
 mod health;
@@ -8,6 +9,7 @@ mod inspect;
 mod logs;
 mod ps;
 mod serve;
+mod token;
 mod version;
 mod why;
 
@@ -17,14 +19,30 @@ use anyhow::Context;
 use insula_api::Client;
 
 use crate::cli::{Cli, ConfigVerb, Verb};
+use crate::exit::Exit;
 use crate::home::Home;
 use crate::printer::Printer;
+use crate::remote::Remote;
 use crate::{demo, worker};
 
 /// Does what the command line says.
 pub(crate) fn run(cli: Cli, printer: Printer) -> anyhow::Result<ExitCode> {
     let home = Home::locate(cli.home)?;
-    let client = Client::unix(home.control_socket());
+    // Those that ask no daemon do not care which one is meant.
+    let local = matches!(
+        cli.verb,
+        Verb::Serve(_)
+            | Verb::Worker
+            | Verb::Demo(_)
+            | Verb::Doctor(_)
+            | Verb::Config(_)
+            | Verb::Openapi
+            | Verb::Version
+    );
+    let client = match local {
+        true => Client::unix(home.control_socket()),
+        false => Remote::find(&cli.remote, |name| std::env::var(name).ok())?.client(&home, printer)?,
+    };
     let exit = match cli.verb {
         Verb::Serve(args) => return serve::run(&home, args, printer),
         Verb::Worker => return worker::run(),
@@ -37,6 +55,12 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> anyhow::Result<ExitCode> {
         Verb::Logs(args) => one_thread()?.block_on(logs::run(&client, args, printer))?,
         Verb::Why(args) => one_thread()?.block_on(why::run(&client, args, printer))?,
         Verb::Inspect(args) => one_thread()?.block_on(inspect::run(&client, args, printer))?,
+        Verb::Token(verb) => one_thread()?.block_on(token::run(&client, verb, printer))?,
+        Verb::Audit(args) => one_thread()?.block_on(audit::run(&client, args, printer))?,
+        Verb::Openapi => {
+            printer.json(&insula_edge::control::document())?;
+            Exit::Ok
+        }
         Verb::Doctor(args) => doctor::run(&home, args, printer)?,
         Verb::Config(ConfigVerb::Check(args)) => config::check(args, printer)?,
         Verb::Version => version::run(printer)?,

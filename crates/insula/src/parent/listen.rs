@@ -107,9 +107,14 @@ impl Listeners {
     }
 }
 
+/// Whether a domain is served on the loopback only.
+pub(crate) fn is_local(domain: &str) -> bool {
+    domain == "localhost" || domain.ends_with(".localhost")
+}
+
 /// IPv4 and IPv6 addresses on which a domain is served.
 fn addresses(domain: &str) -> [IpAddr; 2] {
-    if domain == "localhost" || domain.ends_with(".localhost") {
+    if is_local(domain) {
         [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
     } else {
         [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()]

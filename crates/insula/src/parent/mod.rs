@@ -32,7 +32,7 @@ use crate::home::Home;
 use crate::lifeline::{Boot, Role, ToParent, ToWorker, VERSION};
 use crate::printer::Printer;
 
-pub(crate) use listen::{ListenError, Listeners};
+pub(crate) use listen::{ListenError, Listeners, is_local};
 use lock::Lock;
 pub(crate) use lock::LockError;
 pub(crate) use worker::VERB as WORKER_VERB;
@@ -50,7 +50,14 @@ const STOP_MARGIN: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// When something that must be there before the first worker is not.
-pub(crate) fn serve(home: &Home, config: Config, text: &str, printer: Printer) -> anyhow::Result<u8> {
+///
+/// `text` is that of the configuration; the flag beside it lets anybody on the loopback use the control API.
+pub(crate) fn serve(
+    home: &Home,
+    config: Config,
+    (text, insecure_api): (&str, bool),
+    printer: Printer,
+) -> anyhow::Result<u8> {
     home.prepare()?;
     let lock = Lock::take(&home.lock_file(), |pid| {
         printer.talk(&format!(
@@ -70,6 +77,7 @@ pub(crate) fn serve(home: &Home, config: Config, text: &str, printer: Printer) -
             config_path: config.path.clone(),
             domain: config.settings.domain.clone(),
             port: listeners.port,
+            insecure_api,
             fds: 0,
         },
         config_file: agent_image::sealed("insula-config", text.as_bytes(), false)?,

@@ -17,6 +17,8 @@ use crate::lifeline::{Boot, Given, Role};
 pub(super) struct Gear {
     pub(super) home: Home,
     pub(super) config: Config,
+    /// Whether anybody on the loopback may use the control API.
+    pub(super) insecure_api: bool,
     pub(super) agent: OwnedFd,
     /// `None` in a worker that was started only to stop everything.
     pub(super) control: Option<UnixListener>,
@@ -44,7 +46,8 @@ impl Gear {
         config.settings.port = boot.port;
         config.settings.domain = boot.domain;
         let agent = agent.context("no agent was given")?;
-        Ok(Self { home: Home::locate(Some(boot.home))?, config, agent, control, http, tcp })
+        let home = Home::locate(Some(boot.home))?;
+        Ok(Self { home, config, insecure_api: boot.insecure_api, agent, control, http, tcp })
     }
 }
 

@@ -9,6 +9,7 @@
 //! Whatever goes wrong ends this process with an error; the parent starts it again, and it finds its
 //! instances by their records.
 
+mod apex;
 mod footprint;
 mod gear;
 mod link;

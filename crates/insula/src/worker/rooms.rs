@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use insula_api::Timestamp;
-use insula_edge::control::{self, Limits, Live, Place};
-use insula_edge::public::{Proxy, Settings, TrustedProxies};
+use insula_edge::control::{Admission, Control, Keys, Limits, Live, Place};
+use insula_edge::public::{Door, Proxy, Settings, TrustedProxies};
 use insula_isolation::{Engine, EngineConfig};
 use insula_services::Services;
 use insula_spec::Config;
@@ -17,6 +17,7 @@ use insula_store::{Event, EventKind, Store};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::apex;
 use super::footprint::Processes;
 use super::gear::Gear;
 use crate::home::Home;
@@ -45,7 +46,8 @@ pub(super) struct Rooms {
 impl Rooms {
     /// Opens one after the other, each with what it needs of those before it.
     pub(super) async fn open(gear: Gear) -> anyhow::Result<Self> {
-        let Gear { home, config, agent, control, http, tcp } = gear;
+        let Gear { home, config, insecure_api, agent, control, http, tcp } = gear;
+        let admission = apex::admission(insecure_api, &http)?;
         let config = Arc::new(config);
         let store = Store::open(&home.database()).await?;
         let epoch = store.next_epoch().await?;
@@ -64,9 +66,10 @@ impl Rooms {
             quiet: CancellationToken::new(),
             control: JoinSet::new(),
         };
-        rooms.serve_public(&config, http, tcp)?;
+        let api = rooms.control_api(Arc::clone(&config), place, admission);
+        rooms.serve_public(&config, apex::door(api.inside(rooms.drain.clone()))?, http, tcp)?;
         if let Some(control) = control {
-            rooms.serve_control(config, control, place);
+            rooms.serve_control(api, control);
         }
         Ok(rooms)
     }
@@ -74,11 +77,12 @@ impl Rooms {
     fn serve_public(
         &mut self,
         config: &Config,
+        door: Door,
         http: Vec<std::net::TcpListener>,
         tcp: Vec<(insula_spec::InstanceName, std::net::TcpListener)>,
     ) -> anyhow::Result<()> {
         let trusted = TrustedProxies::parse(&config.settings.trusted_proxies)?;
-        let settings = Settings { trusted, ..Settings::new(&*config.settings.domain) };
+        let settings = Settings { trusted, control: Some(door), ..Settings::new(&*config.settings.domain) };
         let proxy = Proxy::new(self.services.clone(), settings, Arc::new(()));
         for listener in http {
             let (proxy, drain) = (proxy.clone(), self.drain.clone());
@@ -91,18 +95,17 @@ impl Rooms {
         Ok(())
     }
 
-    fn serve_control(
-        &mut self,
-        config: Arc<Config>,
-        listener: std::os::unix::net::UnixListener,
-        place: Place,
-    ) {
+    fn control_api(&self, config: Arc<Config>, place: Place, admission: Admission) -> Control<Live> {
         let gauge = Arc::new(Processes { engine: Arc::clone(&self.engine) });
         let live = Live::new(self.services.clone(), self.store.clone(), config, place, gauge);
+        Control::new(live, Keys::new(self.store.clone(), admission))
+    }
+
+    fn serve_control(&mut self, api: Control<Live>, listener: std::os::unix::net::UnixListener) {
         let limits = Limits::of_owner(rustix::process::geteuid().as_raw());
         let quiet = self.quiet.clone();
         self.control.spawn(async move {
-            control::serve(listener, live, limits, quiet).await.context("cannot serve the control socket")
+            api.serve(listener, limits, quiet).await.context("cannot serve the control socket")
         });
     }
 
