@@ -187,7 +187,7 @@ async fn what_is_trimmed_or_forgotten_is_not_found_and_leaves_the_index() {
 /// Takes the index out of the file, as a file from before it would be.
 fn without_index(home: &Home) {
     let sql = "DROP TABLE log_words; DROP TABLE log_zone; DELETE FROM meta WHERE key = 'log_unindexed';
-        PRAGMA user_version = 2";
+        PRAGMA user_version = 5";
     home.stranger().execute_batch(sql).unwrap();
 }
 
