@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use crate::control::CLIENT;
 use crate::public::body::Pipe;
 use crate::public::head::{Fields, Kind, tokens};
+use crate::public::link::Link;
 use crate::public::plan::{self, Asked, Plan, Reply};
 use crate::public::proxy::{Client, Ended, Exchange};
 use crate::public::respond::{BadAnswer, Failure};
@@ -94,7 +95,7 @@ where
     let upstream = door.connect().await.map_err(Failure::Unreachable)?;
     client.deadline.set(Instant::now() + door.timeout());
     let upload = Pipe::new(std::mem::take(&mut plan.head), plan::upload(plan.framing));
-    let mut exchange = Exchange::new(client, upstream, upload, door.timeout());
+    let mut exchange = Exchange::new(client, Link::Direct(upstream), upload, door.timeout());
     match exchange.answer(asked).await? {
         Reply::Final(answer) => exchange.deliver(answer).await.map(|ended| Ended { upstream: None, ..ended }),
         // The API speaks nothing but HTTP.
