@@ -19,7 +19,8 @@ use tokio::task::JoinSet;
 
 use crate::directory::Entry;
 use crate::keeper::{self, Keeper, Message};
-use crate::services::Services;
+use crate::routing;
+use crate::services::{Errand, Services};
 use crate::shared::{Shared, Site};
 use crate::status::{Observed, Status};
 
@@ -63,18 +64,20 @@ struct Found {
 
 pub(crate) async fn boot(services: &Services) -> Result<(), StartError> {
     let shared = &services.shared;
-    let rows = known(shared).await?;
+    let plan = shared.plan();
+    let rows = known(shared, &plan.config).await?;
     {
         let mut map = shared.directory.write();
-        for row in rows.iter().filter(|row| shared.specs.contains_key(&row.name.service)) {
+        for row in rows.iter().filter(|row| plan.specs.contains_key(&row.name.service)) {
             let mut entry = entry(row);
-            if row.wanted == Wanted::Up && !is_declared(&shared.config, &row.name) {
+            if row.wanted == Wanted::Up && !is_declared(&plan.config, &row.name) {
                 // It was up when the last process ended; now it sleeps until somebody asks.
                 entry.status.wanted = Wanted::Asleep;
             }
             map.insert(row.name.clone(), entry);
         }
     }
+    routing::load(shared, &plan.config).await?;
     let mut standing = Vec::new();
     for found in find(shared, &rows).await? {
         standing.extend(take_over(shared, found).await?);
@@ -85,9 +88,9 @@ pub(crate) async fn boot(services: &Services) -> Result<(), StartError> {
 }
 
 /// All known instances, those that the configuration declares included.
-async fn known(shared: &Shared) -> Result<Vec<InstanceRow>, StartError> {
+async fn known(shared: &Shared, config: &Config) -> Result<Vec<InstanceRow>, StartError> {
     let mut rows = shared.store.known().await?;
-    for name in declared(&shared.config) {
+    for name in declared(config) {
         if rows.iter().all(|row| row.name != name) {
             let event = Event::new(EventKind::Remembered, "declared under `[instances]`");
             rows.push(shared.store.remember(&name, event).await?);
@@ -96,13 +99,13 @@ async fn known(shared: &Shared) -> Result<Vec<InstanceRow>, StartError> {
     Ok(rows)
 }
 
-fn declared(config: &Config) -> Vec<InstanceName> {
+pub(crate) fn declared(config: &Config) -> Vec<InstanceName> {
     let all = config.instances.iter();
     all.flat_map(|(service, ids)| ids.iter().map(|id| InstanceName::new(service.clone(), id.clone())))
         .collect()
 }
 
-fn is_declared(config: &Config, name: &InstanceName) -> bool {
+pub(crate) fn is_declared(config: &Config, name: &InstanceName) -> bool {
     config.instances.get(&name.service).is_some_and(|ids| ids.contains(&name.id))
 }
 
@@ -166,16 +169,17 @@ async fn take_over(shared: &Arc<Shared>, found: Found) -> Result<Option<Record>,
             return Ok(None);
         }
     };
-    let Some(spec) = shared.specs.get(&row.name.service) else {
+    let Some(spec) = shared.spec(&row.name.service) else {
         shared.keepers.spawn(end_orphan(Arc::clone(shared), row.name, adopted));
         return Ok(Some(record));
     };
-    let site = Site { shared: Arc::clone(shared), spec: Arc::clone(spec), name: row.name.clone() };
     let (sender, inbox) = keeper::inbox(spec.hold_queue);
+    let seat = shared.census.count(&row.name.service);
+    let site = Site { shared: Arc::clone(shared), spec, name: row.name.clone() };
     let mut map = shared.directory.write();
     if let Some(entry) = map.get_mut(&row.name) {
         let keeper =
-            Keeper::new(site, inbox, &entry.status, None).at_level(Some(record.level)).adopt(adopted);
+            Keeper::new(site, inbox, seat, &entry.status).at_level(Some(record.level)).adopt(adopted);
         entry.keeper = Some(sender);
         shared.keepers.spawn(keeper.run());
     }
@@ -220,13 +224,13 @@ fn wake(services: &Services) {
         let up = |name: &InstanceName| {
             map.get(name).is_some_and(|e| e.status.wanted == Wanted::Up && e.keeper.is_none())
         };
-        declared(&services.shared.config).into_iter().filter(up).collect()
+        declared(&services.shared.plan().config).into_iter().filter(up).collect()
     };
     for name in due {
         let (reply, _nobody_waits) = oneshot::channel();
-        let sent = services.rouse(&name, |inbox| inbox.try_send(Message::Spawn(reply)).is_ok());
-        if sent != Some(true) {
-            tracing::warn!(instance = %name, "could not be woken at start");
+        let sent = services.rouse(&name, Errand::Run, |inbox| inbox.try_send(Message::Spawn(reply)).is_ok());
+        if sent != Ok(true) {
+            tracing::warn!(instance = %name, ?sent, "could not be woken at start");
         }
     }
 }

@@ -7,9 +7,10 @@ use insula_spec::{IdRange, InstanceName, Level, ServiceName, ServiceSpec};
 use insula_store::{Event, EventKind, EventQuery, EventRow, ReadError, WriteError};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::census::Full;
 use crate::directory::Entry;
 use crate::keeper::Message;
-use crate::services::Services;
+use crate::services::{Errand, NotRoused, Services};
 use crate::status::Status;
 
 /// Why the operator's wish was not fulfilled.
@@ -35,6 +36,14 @@ pub enum ControlError {
     /// Its keeper has more messages than it can take.
     #[error("too many commands wait for `{0}`")]
     Busy(InstanceName),
+    /// As many instances are up as may be.
+    #[error("{limit} instances are up, which is the limit (`{key}`)")]
+    TooMany {
+        /// The key of the configuration that sets the limit.
+        key: String,
+        /// The limit.
+        limit: usize,
+    },
     /// It could not be written down.
     #[error("cannot record `{name}`")]
     Store {
@@ -71,9 +80,21 @@ impl ControlError {
                 .unwrap_or_else(|| "run `insula why NAME:ID` and `insula logs NAME:ID`".to_owned()),
             Self::Stopped => "run `insula spawn NAME:ID` again".to_owned(),
             Self::Busy(_) => "try again in a moment".to_owned(),
+            Self::TooMany { key, .. } => {
+                format!("stop another instance, or raise `{key}`; `insula ps` lists what is up")
+            }
             Self::Store { source, .. } => source.hint(),
             Self::Ids { .. } => "run `insula doctor` to see how host ids are given here".to_owned(),
             Self::ShuttingDown => "start it again with `insula serve`".to_owned(),
+        }
+    }
+}
+
+impl From<NotRoused> for ControlError {
+    fn from(why: NotRoused) -> Self {
+        match why {
+            NotRoused::Gone => Self::ShuttingDown,
+            NotRoused::Full(Full { key, limit }) => Self::TooMany { key, limit },
         }
     }
 }
@@ -131,8 +152,8 @@ impl Services {
     /// # Errors
     /// When the service is not configured, or the instance does not start.
     pub async fn spawn(&self, name: &InstanceName) -> Result<Status, ControlError> {
-        self.make_known(name).await?;
-        self.ask(name, Message::Spawn).await?
+        self.make_known(name, "spawned by the operator").await?;
+        self.ask(name, Errand::Run, Message::Spawn).await?
     }
 
     /// Starts an instance anew, after those inside were served, and waits until it accepts connections.
@@ -140,7 +161,7 @@ impl Services {
     /// # Errors
     /// When it is not known, or does not start.
     pub async fn restart(&self, name: &InstanceName) -> Result<Status, ControlError> {
-        self.ask(name, Message::Restart).await?
+        self.ask(name, Errand::Run, Message::Restart).await?
     }
 
     /// Stops an instance, after those inside were served, until somebody spawns it. Waits until it is gone.
@@ -148,7 +169,7 @@ impl Services {
     /// # Errors
     /// When it is not known.
     pub async fn stop(&self, name: &InstanceName) -> Result<Status, ControlError> {
-        self.ask(name, Message::Stop).await
+        self.ask(name, Errand::Rest, Message::Stop).await
     }
 
     /// Where an instance is; `None` when nobody knows it.
@@ -184,7 +205,7 @@ impl Services {
     /// When it is not known, or its host ids cannot be read.
     pub async fn inspect(&self, name: &InstanceName) -> Result<Inspect, ControlError> {
         let unknown = || ControlError::UnknownInstance(name.clone());
-        let spec = self.shared.specs.get(&name.service).cloned();
+        let spec = self.shared.spec(&name.service);
         let spec = spec.ok_or_else(|| ControlError::UnknownService(name.service.clone()))?;
         let overview = {
             let map = self.shared.directory.read();
@@ -215,14 +236,14 @@ impl Services {
     }
 
     /// Remembers an instance that nobody knew.
-    async fn make_known(&self, name: &InstanceName) -> Result<(), ControlError> {
-        if !self.shared.specs.contains_key(&name.service) {
+    pub(crate) async fn make_known(&self, name: &InstanceName, why: &str) -> Result<(), ControlError> {
+        if self.shared.spec(&name.service).is_none() {
             return Err(ControlError::UnknownService(name.service.clone()));
         }
         if self.status(name).is_some() {
             return Ok(());
         }
-        let event = Event::new(EventKind::Remembered, "spawned by the operator");
+        let event = Event::new(EventKind::Remembered, why);
         let row = self.shared.store.remember(name, event).await;
         let row = row.map_err(|source| ControlError::Store { name: name.clone(), source })?;
         // Two operators may come here at once; the first entry stays.
@@ -235,6 +256,7 @@ impl Services {
     async fn ask<T>(
         &self,
         name: &InstanceName,
+        errand: Errand,
         message: impl FnOnce(oneshot::Sender<T>) -> Message,
     ) -> Result<T, ControlError> {
         if self.status(name).is_none() {
@@ -242,7 +264,7 @@ impl Services {
         }
         let (reply, answer) = oneshot::channel();
         let send = |inbox: &mpsc::Sender<Message>| inbox.try_send(message(reply));
-        let sent = self.rouse(name, send).ok_or(ControlError::ShuttingDown)?;
+        let sent = self.rouse(name, errand, send)?;
         sent.map_err(|_| ControlError::Busy(name.clone()))?;
         answer.await.map_err(|_| ControlError::ShuttingDown)
     }

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use insula_isolation::Connect;
+use insula_spec::InstanceName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Longest status line that is read, in bytes.
@@ -30,6 +31,11 @@ pub(crate) enum CheckError {
         /// The status it answered.
         status: u16,
     },
+}
+
+/// The host that an instance is asked for.
+pub(crate) fn host(name: &InstanceName, domain: &str) -> String {
+    format!("{}.{}.{domain}", name.id, name.service)
 }
 
 /// Asks once. Any 2xx or 3xx is healthy. The caller bounds the time.

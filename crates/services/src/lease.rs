@@ -168,6 +168,11 @@ impl Lease {
         Arc::ptr_eq(&self.run, &upstream.run) && upstream.is_clean()
     }
 
+    /// Where the instance accepts connections.
+    pub(crate) fn connector(&self) -> Arc<dyn Connect> {
+        Arc::clone(&self.run.connector)
+    }
+
     /// A lease that no keeper knows of, for tests and tools.
     #[must_use]
     pub fn detached(name: InstanceName, connector: Arc<dyn Connect>, request_timeout: Duration) -> Self {
@@ -296,6 +301,16 @@ pub enum LeaseError {
         /// When to try again.
         retry_after: Duration,
     },
+    /// As many instances are up as may be.
+    #[error("{limit} instances are up, which is the limit (`{key}`)")]
+    TooMany {
+        /// The key of the configuration that sets the limit.
+        key: String,
+        /// The limit.
+        limit: usize,
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// The instance could not be started, or crashes again and again.
     #[error("the instance failed: {why}")]
     Failed {
@@ -326,6 +341,9 @@ impl LeaseError {
             Self::UnknownService => "add the service to `insula.toml`",
             Self::UnknownInstance => "run `insula spawn NAME:ID` once, or declare it under `[instances]`",
             Self::QueueFull { .. } => "try again later, or raise `hold_queue` of the service",
+            Self::TooMany { .. } => {
+                "try again when another instance sleeps; raise `max_instances`, or set `idle_timeout`"
+            }
             Self::Failed { .. } => "run `insula why NAME:ID` to see what happened",
             Self::TimedOut { .. } => "try again later; `insula why NAME:ID` tells what the instance is doing",
             Self::Stopped => "run `insula spawn NAME:ID` to start it again",
@@ -338,6 +356,7 @@ impl LeaseError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::QueueFull { retry_after }
+            | Self::TooMany { retry_after, .. }
             | Self::Failed { retry_after, .. }
             | Self::TimedOut { retry_after } => Some(*retry_after),
             Self::UnknownService | Self::UnknownInstance | Self::Stopped | Self::ShuttingDown => None,

@@ -9,7 +9,9 @@
 #![forbid(unsafe_code)]
 
 mod boot;
+mod census;
 mod control;
+mod deploy;
 mod directory;
 mod failure;
 mod gate;
@@ -17,15 +19,18 @@ mod health;
 mod keeper;
 mod lease;
 mod logs;
+mod routing;
 mod services;
 mod shared;
 mod status;
 
 pub use boot::StartError;
 pub use control::{ControlError, Inspect, Overview};
+pub use deploy::{DeployError, Deployed, Order, Share, Version};
 pub use failure::Failure;
 /// How a workload ended; part of [`Failure`].
 pub use insula_isolation::Exit;
 pub use lease::{Lease, LeaseError, Upstream};
+pub use routing::NoVersion;
 pub use services::Services;
 pub use status::{Observed, Status};

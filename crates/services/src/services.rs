@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::boot::{self, StartError};
+use crate::census::Full;
 use crate::directory::Entry;
 use crate::keeper::{self, Keeper, Message};
 use crate::lease::{Lease, LeaseError};
@@ -25,6 +26,33 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub struct Services {
     pub(crate) shared: Arc<Shared>,
+}
+
+/// What a keeper is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Errand {
+    /// To have the instance up, if one more may be.
+    Run,
+    /// Anything else.
+    Rest,
+}
+
+/// Why no keeper was started.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum NotRoused {
+    /// There is no such instance, or no more keeper is started.
+    Gone,
+    /// As many are up as may be.
+    Full(Full),
+}
+
+impl From<NotRoused> for LeaseError {
+    fn from(why: NotRoused) -> Self {
+        match why {
+            NotRoused::Gone => Self::ShuttingDown,
+            NotRoused::Full(Full { key, limit }) => Self::TooMany { key, limit, retry_after: RETRY },
+        }
+    }
 }
 
 /// What a request finds.
@@ -67,7 +95,7 @@ impl Services {
 
     /// Until when a request may wait.
     fn patience(&self, name: &InstanceName, deadline: Instant) -> Instant {
-        let spec = self.shared.specs.get(&name.service);
+        let spec = self.shared.spec(&name.service);
         spec.map_or(deadline, |spec| deadline.min(Instant::now() + spec.request_timeout))
     }
 
@@ -89,42 +117,54 @@ impl Services {
         }
         may_wake(entry)?;
         drop(map);
-        self.rouse(name, |inbox| post_lease(inbox, reply)).unwrap_or(Err(LeaseError::ShuttingDown))?;
+        self.rouse(name, Errand::Run, |inbox| post_lease(inbox, reply))??;
         Ok(Door::Wait(answer))
     }
 
     fn stranger(&self, name: &InstanceName) -> LeaseError {
-        if self.shared.specs.contains_key(&name.service) {
+        if self.shared.spec(&name.service).is_some() {
             LeaseError::UnknownInstance
         } else {
             LeaseError::UnknownService
         }
     }
 
-    /// Lets `post` send to the keeper, which is started if there is none. `None` when there is no such
-    /// instance, or no more keeper is started.
+    /// Lets `post` send to the keeper, which is started if there is none.
     pub(crate) fn rouse<T>(
         &self,
         name: &InstanceName,
+        errand: Errand,
         post: impl FnOnce(&mpsc::Sender<Message>) -> T,
-    ) -> Option<T> {
+    ) -> Result<T, NotRoused> {
         let shared = &self.shared;
-        let spec = shared.specs.get(&name.service)?;
+        let plan = shared.plan();
+        let spec = plan.specs.get(&name.service).ok_or(NotRoused::Gone)?;
         let mut map = shared.directory.write();
         if !shared.is_serving() {
-            return None;
+            return Err(NotRoused::Gone);
         }
-        let entry = map.get_mut(name)?;
+        let entry = map.get_mut(name).ok_or(NotRoused::Gone)?;
         if let Some(inbox) = &entry.keeper {
-            return Some(post(inbox));
+            return Ok(post(inbox));
         }
+        let seat = match errand {
+            Errand::Run => shared.census.admit(&name.service, &plan.config).map_err(NotRoused::Full)?,
+            Errand::Rest => shared.census.count(&name.service),
+        };
         let site = Site { shared: Arc::clone(shared), spec: Arc::clone(spec), name: name.clone() };
         let (sender, inbox) = keeper::inbox(spec.hold_queue);
-        let keeper = Keeper::new(site, inbox, &entry.status, entry.retry_at).at_level(entry.level);
+        let keeper =
+            Keeper::new(site, inbox, seat, &entry.status).retry_at(entry.retry_at).at_level(entry.level);
         let posted = post(&sender);
         entry.keeper = Some(sender);
         shared.keepers.spawn(keeper.run());
-        Some(posted)
+        Ok(posted)
+    }
+
+    /// How often a request or the operator wanted one more instance up than `max_instances` allows.
+    #[must_use]
+    pub fn refused_by_limit(&self) -> u64 {
+        self.shared.census.refused()
     }
 
     /// A number that changes whenever the status of an instance does.

@@ -1,7 +1,7 @@
 //! What all keepers share.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use insula_isolation::{Backend, Registry, Unavailable};
@@ -11,7 +11,9 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::census::Census;
 use crate::directory::Directory;
+use crate::routing::Routing;
 
 /// Most walls under construction at once; further starts wait for their turn.
 const LAUNCHES: usize = 32;
@@ -27,14 +29,30 @@ pub(crate) enum Phase {
     Detached,
 }
 
+/// What is to run: the configuration, and its services by name.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) config: Arc<Config>,
+    pub(crate) specs: BTreeMap<ServiceName, Arc<ServiceSpec>>,
+}
+
+impl Plan {
+    fn new(config: Arc<Config>) -> Arc<Self> {
+        let specs =
+            config.services.iter().map(|(name, spec)| (name.clone(), Arc::new(spec.clone()))).collect();
+        Arc::new(Self { config, specs })
+    }
+}
+
 /// What all keepers share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) config: Arc<Config>,
-    pub(crate) specs: BTreeMap<ServiceName, Arc<ServiceSpec>>,
+    plan: RwLock<Arc<Plan>>,
     pub(crate) registry: Registry,
     pub(crate) store: Store,
     pub(crate) directory: Directory,
+    pub(crate) routing: Arc<Routing>,
+    pub(crate) census: Arc<Census>,
     pub(crate) launches: Semaphore,
     pub(crate) phase: watch::Sender<Phase>,
     pub(crate) keepers: TaskTracker,
@@ -59,20 +77,30 @@ pub(crate) enum HostIdsError {
 
 impl Shared {
     pub(crate) fn new(config: Arc<Config>, registry: Registry, store: Store) -> Arc<Self> {
-        let specs =
-            config.services.iter().map(|(name, spec)| (name.clone(), Arc::new(spec.clone()))).collect();
         Arc::new(Self {
-            config,
-            specs,
+            plan: RwLock::new(Plan::new(config)),
             registry,
             store,
             directory: Directory::default(),
+            routing: Arc::default(),
+            census: Arc::default(),
             launches: Semaphore::new(LAUNCHES),
             phase: watch::Sender::new(Phase::Serving),
             keepers: TaskTracker::new(),
             pumps: TaskTracker::new(),
             pumps_end: CancellationToken::new(),
         })
+    }
+
+    /// What is to run now.
+    pub(crate) fn plan(&self) -> Arc<Plan> {
+        // The value under this lock is a whole plan at every moment.
+        Arc::clone(&self.plan.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What is asked of a service; `None` if the configuration does not have it.
+    pub(crate) fn spec(&self, service: &ServiceName) -> Option<Arc<ServiceSpec>> {
+        self.plan().specs.get(service).cloned()
     }
 
     /// The host ids that belong to this instance alone; `None` where instances share theirs.

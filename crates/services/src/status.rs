@@ -56,6 +56,12 @@ impl Observed {
         }
     }
 
+    /// Whether there is something of it that runs, or will by itself.
+    #[must_use]
+    pub fn is_alive(self) -> bool {
+        !matches!(self, Self::Asleep | Self::Failed | Self::Stopped)
+    }
+
     /// Whether it takes requests without further ado.
     #[must_use]
     pub fn is_open(self) -> bool {

@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use http::StatusCode;
+use insula_services::DeployError;
 use insula_spec::{InstanceName, InvalidName};
 use insula_store::{ReadError, TokenError, WriteError};
 
@@ -120,6 +121,19 @@ pub enum ControlError {
         /// Which instance.
         name: InstanceName,
     },
+    /// As many instances are up as may be.
+    #[error("`{name}` cannot be started: {limit} instances are up, which is the limit (`{key}`)")]
+    TooMany {
+        /// Which instance.
+        name: InstanceName,
+        /// The key of the configuration that sets the limit.
+        key: String,
+        /// The limit.
+        limit: usize,
+    },
+    /// A deploy or a change of weights was not done.
+    #[error(transparent)]
+    Deploy(#[from] DeployError),
     /// Too many wait for the same instance.
     #[error("too many wait for `{name}` already")]
     Busy {
@@ -178,6 +192,10 @@ impl ControlError {
             Self::NotStarted { hint, .. } => hint.clone(),
             Self::TimedOut { name, .. } => format!("run `insula why {name}` to see what it is doing"),
             Self::Stopped { name } => format!("run `insula spawn {name}` to start it again"),
+            Self::TooMany { key, .. } => {
+                format!("stop another instance, or raise `{key}`; `insula ps` lists what is up")
+            }
+            Self::Deploy(e) => e.hint(),
             Self::Busy { .. } => "try again in a moment, or raise `hold_queue` of the service".to_owned(),
             Self::ShuttingDown => "try again when it runs".to_owned(),
             Self::Read(e) => e.hint(),

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use insula_api::{PROBLEM_JSON, Problem};
+use insula_services::{ControlError as ServicesError, DeployError};
 use insula_store::TokenError;
 
 use super::error::ControlError;
@@ -38,6 +39,8 @@ impl ControlError {
             Self::NotStarted { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "not_started"),
             Self::TimedOut { .. } => (StatusCode::GATEWAY_TIMEOUT, "timed_out"),
             Self::Stopped { .. } => (StatusCode::CONFLICT, "stopped"),
+            Self::TooMany { .. } => (StatusCode::SERVICE_UNAVAILABLE, "too_many_instances"),
+            Self::Deploy(e) => of_deploy(e),
             Self::Busy { .. } => (StatusCode::TOO_MANY_REQUESTS, "busy"),
             Self::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
             Self::Ids { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "ids_unknown"),
@@ -79,6 +82,33 @@ impl IntoResponse for ControlError {
             _ => {}
         }
         response
+    }
+}
+
+fn of_deploy(error: &DeployError) -> (StatusCode, &'static str) {
+    match error {
+        DeployError::UnknownService(_) => (StatusCode::NOT_FOUND, "unknown_service"),
+        DeployError::UnknownVersion(_) => (StatusCode::NOT_FOUND, "unknown_instance"),
+        DeployError::Tenants(_) => (StatusCode::CONFLICT, "has_tenants"),
+        DeployError::Busy(_) => (StatusCode::CONFLICT, "deploy_under_way"),
+        DeployError::Weight { .. } => (StatusCode::BAD_REQUEST, "malformed"),
+        DeployError::Same(_) => (StatusCode::BAD_REQUEST, "malformed"),
+        DeployError::NoWeight(_) => (StatusCode::CONFLICT, "no_weight"),
+        DeployError::NobodyLeft(_) => (StatusCode::CONFLICT, "nobody_left"),
+        DeployError::NotHealthy { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "not_healthy"),
+        DeployError::TimedOut { .. } => (StatusCode::GATEWAY_TIMEOUT, "not_healthy_in_time"),
+        DeployError::Control(ServicesError::ShuttingDown) | DeployError::ShuttingDown => {
+            (StatusCode::SERVICE_UNAVAILABLE, "shutting_down")
+        }
+        DeployError::Control(ServicesError::TooMany { .. }) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "too_many_instances")
+        }
+        DeployError::Control(ServicesError::Busy(_)) => (StatusCode::TOO_MANY_REQUESTS, "busy"),
+        DeployError::Control(_) => (StatusCode::INTERNAL_SERVER_ERROR, "not_started"),
+        DeployError::Change(_) | DeployError::Write(_) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, "store_unwritable")
+        }
+        DeployError::Read(_) => (StatusCode::INTERNAL_SERVER_ERROR, "store_unreadable"),
     }
 }
 

@@ -26,7 +26,7 @@ use crate::public::link::Link;
 use crate::public::observe::{Exchange as Record, Protocol, RequestId};
 use crate::public::plan::{self, Asked, LastHost, Origin, Plan, Reply};
 use crate::public::proxy::{Client, Ended, Exchange, attended};
-use crate::public::reach::{BACKSTOP, Found, Reach, Waits};
+use crate::public::reach::{Aim, BACKSTOP, Found, Reach, Waits};
 use crate::public::respond::{Failure, Reader, Refusal};
 use crate::public::route::{NotFound, Route};
 use crate::public::tenants::Tenants;
@@ -77,8 +77,8 @@ where
         if let (Some(Route::Control), Some(door)) = (&last.route, &shared.settings.control) {
             return apex::exchange(client, door, plan, &asked(plan, running.id, drain)).await;
         }
-        let (name, settings) = (instance(last)?, &shared.settings);
-        let mut reach = Reach::new(&shared.tenants, settings, name, &mut running.waits, running.started);
+        let (aim, settings) = (aim(last)?, &shared.settings);
+        let mut reach = Reach::new(&shared.tenants, settings, aim, &mut running.waits, running.started);
         let mut found = reached(&mut client, &mut reach, running.started, held).await?;
         let timeout = found.lease.request_timeout();
         let upload = Pipe::remembering(mem::take(&mut plan.head), plan::upload(plan.framing));
@@ -167,7 +167,7 @@ where
         self.shared.observer.exchange(&Record {
             id: running.id,
             protocol: Protocol::Http,
-            instance: instance(&self.last).ok(),
+            instance: running.waits.version.as_deref().or(instance(&self.last)),
             method,
             target,
             status: end.0,
@@ -181,9 +181,19 @@ where
     }
 }
 
-fn instance(last: &LastHost) -> Result<&InstanceName, NotFound> {
+/// The instance that the host names, if it names one.
+fn instance(last: &LastHost) -> Option<&InstanceName> {
     match &last.route {
-        Some(Route::Instance(name)) => Ok(name),
+        Some(Route::Instance(name)) => Some(name),
+        _ => None,
+    }
+}
+
+/// Whom the request is for.
+fn aim(last: &LastHost) -> Result<Aim<'_>, NotFound> {
+    match &last.route {
+        Some(Route::Instance(name)) => Ok(Aim::Instance(name)),
+        Some(Route::Service(service)) => Ok(Aim::Service(service)),
         Some(Route::Control) => Err(NotFound::Apex),
         Some(Route::NotFound(missing)) => Err(missing.clone()),
         None => Err(NotFound::Host),

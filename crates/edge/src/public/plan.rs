@@ -13,7 +13,7 @@ use crate::public::grpc;
 use crate::public::head::{Kind, RequestHead, Version, parse_request, parse_response, slots};
 use crate::public::observe::RequestId;
 use crate::public::respond::{BadAnswer, Refusal};
-use crate::public::route::{Authority, BadHost, NotFound, Route, route};
+use crate::public::route::{Authority, BadHost, Route, route};
 use crate::public::settings::Settings;
 
 /// Where a request comes from.
@@ -29,6 +29,8 @@ pub(crate) struct Origin<'a> {
 pub(crate) struct LastHost {
     host: String,
     pub(crate) route: Option<Route>,
+    /// Whether another path may lead somewhere else.
+    by_path: bool,
 }
 
 /// What to do with one request.
@@ -66,10 +68,10 @@ pub(crate) fn request(bytes: &[u8], origin: Origin<'_>, last: &mut LastHost) -> 
     let framing = framing::of_request(&head)?;
     let field = host_field(&head)?;
     let (authority, target) = target(&head, field)?;
-    // At the domain itself the path decides too.
-    let by_path = matches!(last.route, None | Some(Route::Control | Route::NotFound(NotFound::Apex)));
-    if by_path || last.host != authority.host {
-        last.route = Some(route(authority.host, target, &origin.settings.domain));
+    if last.route.is_none() || last.by_path || last.host != authority.host {
+        let named = route(authority.host, target, &origin.settings.domain);
+        let refined = origin.settings.routes.refine(named, authority.host, target);
+        (last.route, last.by_path) = (Some(refined.route), refined.by_path);
         authority.host.clone_into(&mut last.host);
     }
     let upgrade = wants_upgrade(&head, framing);

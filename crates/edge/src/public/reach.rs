@@ -16,10 +16,11 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::mem;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use insula_services::Lease;
-use insula_spec::InstanceName;
+use insula_services::{Lease, LeaseError, NoVersion};
+use insula_spec::{InstanceName, ServiceName};
 use tokio::time::{Instant, timeout_at};
 
 use crate::public::link::Link;
@@ -31,12 +32,23 @@ use crate::public::tenants::Tenants;
 pub(crate) const BACKSTOP: Duration = Duration::from_secs(1);
 
 /// What waiting for an instance came to.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Waits {
     /// Time spent.
     pub(crate) waited: Duration,
     /// Whether the instance had to be woken or started again.
     pub(crate) woke: bool,
+    /// The version chosen last, for a request to a service.
+    pub(crate) version: Option<Arc<InstanceName>>,
+}
+
+/// Whom a request is for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Aim<'a> {
+    /// This instance.
+    Instance(&'a InstanceName),
+    /// Any version of this service, by weight.
+    Service(&'a ServiceName),
 }
 
 /// A workload that can be talked to.
@@ -53,7 +65,9 @@ pub(crate) struct Found {
 pub(crate) struct Reach<'a, T> {
     tenants: &'a T,
     settings: &'a Settings,
-    name: &'a InstanceName,
+    aim: Aim<'a>,
+    /// Versions that are not asked again.
+    tried: Vec<Arc<InstanceName>>,
     waits: &'a mut Waits,
     /// When it is given up.
     until: Instant,
@@ -68,12 +82,12 @@ impl<'a, T: Tenants> Reach<'a, T> {
     pub(crate) fn new(
         tenants: &'a T,
         settings: &'a Settings,
-        name: &'a InstanceName,
+        aim: Aim<'a>,
         waits: &'a mut Waits,
         started: Instant,
     ) -> Self {
         let until = started + settings.wake_timeout;
-        Self { tenants, settings, name, waits, until, moved: false, raw: false }
+        Self { tenants, settings, aim, tried: Vec::new(), waits, until, moved: false, raw: false }
     }
 
     /// For bytes that nobody here looks at: the connection is made as it is.
@@ -94,10 +108,46 @@ impl<'a, T: Tenants> Reach<'a, T> {
     /// Waits for a lease.
     pub(crate) async fn lease(&mut self) -> Result<Lease, Failure> {
         tracing::trace!(target: "insula::wake", at = "request");
-        let lease = counted(&mut self.waits.waited, self.tenants.lease(self.name, self.until)).await?;
-        tracing::trace!(target: "insula::wake", at = "lease");
-        self.waits.woke |= lease.woke();
-        Ok(lease)
+        loop {
+            let leased = match (self.aim, self.version()?) {
+                (Aim::Instance(name), _) => self.lease_on(name).await,
+                (Aim::Service(_), Some(version)) => self.lease_on(&version).await,
+                (Aim::Service(service), None) => return Err(NoVersion::NoneWeighed(service.clone()).into()),
+            };
+            match leased {
+                Ok(lease) => {
+                    tracing::trace!(target: "insula::wake", at = "lease");
+                    self.waits.woke |= lease.woke();
+                    return Ok(lease);
+                }
+                Err(error) if is_final(&error) || !self.turn_away() => return Err(error.into()),
+                Err(_) => {}
+            }
+        }
+    }
+
+    async fn lease_on(&mut self, name: &InstanceName) -> Result<Lease, LeaseError> {
+        counted(&mut self.waits.waited, self.tenants.lease(name, self.until)).await
+    }
+
+    /// The version that is asked now, for a request to a service.
+    fn version(&mut self) -> Result<Option<Arc<InstanceName>>, NoVersion> {
+        if let (Aim::Service(service), None) = (self.aim, &self.waits.version) {
+            self.waits.version = Some(self.tenants.pick(service, &self.tried)?);
+        }
+        Ok(self.waits.version.clone())
+    }
+
+    /// Turns to another version; `false` if there is none.
+    fn turn_away(&mut self) -> bool {
+        let Aim::Service(service) = self.aim else { return false };
+        self.tried.extend(self.waits.version.clone());
+        let other = self.tenants.pick(service, &self.tried).ok();
+        let found = other.is_some();
+        if found {
+            self.waits.version = other;
+        }
+        found
     }
 
     /// Makes a connection, to a later run if this one has just ended.
@@ -108,7 +158,7 @@ impl<'a, T: Tenants> Reach<'a, T> {
                     let reused = upstream.is_reused();
                     return Ok(Found { lease, upstream, reused });
                 }
-                Err(error) => lease = self.next_run(lease, Failure::Unreachable(error)).await?,
+                Err(error) => lease = self.next(lease, Failure::Unreachable(error)).await?,
             }
         }
     }
@@ -131,7 +181,7 @@ impl<'a, T: Tenants> Reach<'a, T> {
         if mem::replace(&mut self.moved, true) {
             return Err(failure);
         }
-        let lease = self.next_run(lease, failure).await?;
+        let lease = self.next(lease, failure).await?;
         self.connect(lease).await
     }
 
@@ -142,6 +192,15 @@ impl<'a, T: Tenants> Reach<'a, T> {
         timeout_at(self.until, connected).await.map_err(|_| Failure::TimedOut)
     }
 
+    /// A lease on another version at once, or else on the next run of this one.
+    async fn next(&mut self, lease: Lease, failure: Failure) -> Result<Lease, Failure> {
+        if self.turn_away() {
+            drop(lease);
+            return self.lease().await;
+        }
+        self.next_run(lease, failure).await
+    }
+
     /// Waits until this run has ended, and for a lease on the next one. If it does not end in time the
     /// workload is alive, and the failure is its own.
     async fn next_run(&mut self, lease: Lease, failure: Failure) -> Result<Lease, Failure> {
@@ -150,6 +209,11 @@ impl<'a, T: Tenants> Reach<'a, T> {
         counted(&mut self.waits.waited, ended).await.map_err(|_| failure)?;
         self.lease().await
     }
+}
+
+/// Whether no other version would do better.
+fn is_final(error: &LeaseError) -> bool {
+    matches!(error, LeaseError::TimedOut { .. } | LeaseError::ShuttingDown)
 }
 
 /// Waits, and adds the time that took, even if nobody waits to the end. What is ready at once costs no look

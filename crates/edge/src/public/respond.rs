@@ -6,7 +6,7 @@
 use std::io;
 use std::time::Duration;
 
-use insula_services::LeaseError;
+use insula_services::{LeaseError, NoVersion};
 
 use crate::public::chunked::BadBody;
 use crate::public::framing::BadFraming;
@@ -85,6 +85,9 @@ pub enum Failure {
     /// The instance is not to be had.
     #[error("no lease on the instance")]
     Lease(#[from] LeaseError),
+    /// No version of the service takes requests.
+    #[error(transparent)]
+    NoVersion(NoVersion),
     /// The workload does not accept connections.
     #[error("cannot connect to the workload")]
     Unreachable(#[source] io::Error),
@@ -105,6 +108,16 @@ pub enum Failure {
 /// A body that ends early is the client leaving; any other fault in it is the client's mistake.
 pub(crate) fn of_body(bad: BadBody) -> Failure {
     if bad == BadBody::Truncated { Failure::ClientGone } else { Failure::Refused(bad.into()) }
+}
+
+impl From<NoVersion> for Failure {
+    fn from(none: NoVersion) -> Self {
+        match none {
+            NoVersion::UnknownService(_) => Self::Lease(LeaseError::UnknownService),
+            NoVersion::Tenants(service) => Self::NotFound(NotFound::Service(service)),
+            NoVersion::NoneWeighed(_) => Self::NoVersion(none),
+        }
+    }
 }
 
 /// What a client is told about a failure.
@@ -129,6 +142,9 @@ impl Failure {
             Self::Refused(refusal) => of_refusal(refusal),
             Self::NotFound(missing) => of_missing(missing),
             Self::Lease(error) => of_lease(error),
+            Self::NoVersion(_) => {
+                answer(503, "no_version", "no version of the service takes requests", AGAIN)
+            }
             Self::Unreachable(_) => {
                 answer(502, "unreachable", "the service does not accept connections", AGAIN)
             }
@@ -176,6 +192,7 @@ fn of_lease(error: &LeaseError) -> Answer {
         LeaseError::UnknownService => answer(404, "unknown_service", "there is no such service", name),
         LeaseError::UnknownInstance => answer(404, "unknown_instance", "there is no such instance", name),
         LeaseError::QueueFull { .. } => answer(503, "queue_full", "too many requests are waiting", AGAIN),
+        LeaseError::TooMany { .. } => answer(503, "too_many_instances", "too many instances are up", AGAIN),
         LeaseError::Failed { .. } => answer(503, "failed", "the service could not be started", AGAIN),
         LeaseError::TimedOut { .. } => {
             answer(504, "wake_timed_out", "the service did not start in time", AGAIN)

@@ -69,10 +69,12 @@ impl<'a> Authority<'a> {
 /// What answers for a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
-    /// One tenant of a service.
+    /// One instance of a service.
     Instance(InstanceName),
     /// The control API, at the domain itself.
     Control,
+    /// One of the versions of a service.
+    Service(ServiceName),
     /// Nothing here.
     NotFound(NotFound),
 }
@@ -83,7 +85,7 @@ pub enum NotFound {
     /// The domain itself was asked for.
     #[error("nothing is served at the domain itself")]
     Apex,
-    /// A service without an id was asked for.
+    /// A service of tenants was asked for without an id.
     #[error("a service is reached by one of its instances")]
     Service(ServiceName),
     /// The host is not of the form `{id}.{service}.{domain}`.
@@ -119,7 +121,7 @@ fn inside(host: &str, domain: &str) -> Option<Route> {
     }
     let labels = labels.to_ascii_lowercase();
     Some(match labels.split_once('.') {
-        None => Route::NotFound(NotFound::Service(labels.parse().ok()?)),
+        None => Route::Service(labels.parse().ok()?),
         Some((id, service)) => Route::Instance(InstanceName::new(service.parse().ok()?, id.parse().ok()?)),
     })
 }
@@ -136,7 +138,7 @@ mod tests {
 
     #[test]
     fn hosts_lead_to_instances() {
-        let service = Route::NotFound(NotFound::Service("notes".parse().unwrap()));
+        let service = Route::Service("notes".parse().unwrap());
         for (host, expected) in [
             ("alice.notes.example.org", instance("notes:alice")),
             ("ALICE.Notes.Example.ORG", instance("notes:alice")),

@@ -4,12 +4,15 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::public::apex::Door;
+use crate::public::routes::Routes;
 
 /// Settings of the public proxy.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Domain under which instances are reached, without a port.
     pub domain: String,
+    /// Where requests go that no name of a service claims.
+    pub routes: Routes,
     /// Peers whose `X-Forwarded-*` fields are believed.
     pub trusted: TrustedProxies,
     /// The way to the control API, which answers at the domain itself; without it nothing does.
@@ -43,6 +46,7 @@ impl Settings {
     pub fn new(domain: impl Into<String>) -> Self {
         Self {
             domain: domain.into(),
+            routes: Routes::default(),
             trusted: TrustedProxies::default(),
             control: None,
             max_connections: 10_000,

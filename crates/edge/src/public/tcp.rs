@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::public::buffer::Buffer;
 use crate::public::conn::Shared;
 use crate::public::observe::{Exchange, Protocol};
-use crate::public::reach::{BACKSTOP, Found, Reach, Waits};
+use crate::public::reach::{Aim, BACKSTOP, Found, Reach, Waits};
 use crate::public::respond::Failure;
 use crate::public::tenants::Tenants;
 use crate::public::tunnel::{self, Carried, End};
@@ -28,7 +28,8 @@ pub(crate) async fn forward<T: Tenants>(
 ) {
     let (id, started) = (shared.ids.next(), Instant::now());
     let mut waits = Waits::default();
-    let reach = Reach::new(&shared.tenants, &shared.settings, &instance, &mut waits, started).raw();
+    let aim = Aim::Instance(&instance);
+    let reach = Reach::new(&shared.tenants, &shared.settings, aim, &mut waits, started).raw();
     let carried = match reached(reach).await {
         Ok(found) => Ok(carry(found, &mut stream, &shared).await),
         Err(failure) => Err(failure),

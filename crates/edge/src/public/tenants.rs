@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use insula_services::{Lease, LeaseError, Services};
-use insula_spec::InstanceName;
+use insula_services::{Lease, LeaseError, NoVersion, Services};
+use insula_spec::{InstanceName, ServiceName};
 use tokio::time::Instant;
 
 /// Somebody who can wake instances and lease them.
@@ -15,16 +15,44 @@ pub trait Tenants: Send + Sync + 'static {
         name: &InstanceName,
         deadline: Instant,
     ) -> impl Future<Output = Result<Lease, LeaseError>> + Send;
+
+    /// The version that answers the next request to a service, other than those in `tried`.
+    ///
+    /// # Errors
+    /// When there is none; by default a service has tenants.
+    fn pick(
+        &self,
+        service: &ServiceName,
+        _tried: &[Arc<InstanceName>],
+    ) -> Result<Arc<InstanceName>, NoVersion> {
+        Err(NoVersion::Tenants(service.clone()))
+    }
 }
 
 impl Tenants for Services {
     async fn lease(&self, name: &InstanceName, deadline: Instant) -> Result<Lease, LeaseError> {
         Services::lease(self, name, deadline).await
     }
+
+    fn pick(
+        &self,
+        service: &ServiceName,
+        tried: &[Arc<InstanceName>],
+    ) -> Result<Arc<InstanceName>, NoVersion> {
+        Services::pick(self, service, tried)
+    }
 }
 
 impl<T: Tenants> Tenants for Arc<T> {
     async fn lease(&self, name: &InstanceName, deadline: Instant) -> Result<Lease, LeaseError> {
         T::lease(self, name, deadline).await
+    }
+
+    fn pick(
+        &self,
+        service: &ServiceName,
+        tried: &[Arc<InstanceName>],
+    ) -> Result<Arc<InstanceName>, NoVersion> {
+        T::pick(self, service, tried)
     }
 }

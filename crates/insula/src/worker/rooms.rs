@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use insula_api::Timestamp;
 use insula_edge::control::{Admission, Control, Keys, Limits, Live, Place};
-use insula_edge::public::{Door, Proxy, Settings, TrustedProxies};
+use insula_edge::public::{Door, Proxy, Routes, Settings, TrustedProxies};
 use insula_isolation::{Engine, EngineConfig};
 use insula_services::Services;
 use insula_spec::Config;
@@ -82,7 +82,9 @@ impl Rooms {
         tcp: Vec<(insula_spec::InstanceName, std::net::TcpListener)>,
     ) -> anyhow::Result<()> {
         let trusted = TrustedProxies::parse(&config.settings.trusted_proxies)?;
-        let settings = Settings { trusted, control: Some(door), ..Settings::new(&*config.settings.domain) };
+        let routes = Routes::of(config);
+        let domain = &*config.settings.domain;
+        let settings = Settings { trusted, routes, control: Some(door), ..Settings::new(domain) };
         let proxy = Proxy::new(self.services.clone(), settings, Arc::new(()));
         for listener in http {
             let (proxy, drain) = (proxy.clone(), self.drain.clone());

@@ -138,8 +138,7 @@ impl Keeper {
 
     fn begin_check(&mut self) {
         let (Some(sandbox), Some(rule)) = (&self.sandbox, &self.site.spec.health) else { return };
-        let name = &self.site.name;
-        let host = format!("{}.{}.{}", name.id, name.service, self.site.shared.config.settings.domain);
+        let host = health::host(&self.site.name, &self.site.shared.plan().config.settings.domain);
         let (connector, path) = (sandbox.connector(), rule.path.clone());
         self.check = Some(Box::pin(async move {
             health::check(connector, host, path).await.map_err(|e| e.to_string().into())

@@ -21,6 +21,8 @@ pub(crate) enum Message {
     Restart(oneshot::Sender<Result<Status, ControlError>>),
     /// The operator wants it stopped, and waits for that.
     Stop(oneshot::Sender<Status>),
+    /// It takes no more requests of its service and need not stay up.
+    Sleep,
     /// Somebody wants to know what it uses.
     Usage(oneshot::Sender<Option<Usage>>),
 }

@@ -37,6 +37,7 @@ use self::machine::{By, Event, Machine, State, Why};
 pub(crate) use self::message::{Message, has_room, inbox};
 use self::ops::Done;
 use self::waiters::{Waiter, Waiters};
+use crate::census::Seat;
 use crate::gate::IdleCheck;
 use crate::lease::{LeaseError, Run};
 use crate::shared::{Phase, Site};
@@ -45,6 +46,8 @@ use crate::status::{Observed, Status};
 /// The owner of one living instance.
 pub(crate) struct Keeper {
     site: Site,
+    /// Its place among those that are up; given back when it leaves.
+    seat: Option<Seat>,
     machine: Machine,
     inbox: mpsc::Receiver<Message>,
     phase: watch::Receiver<Phase>,
@@ -87,17 +90,12 @@ impl Drop for Keeper {
 
 impl Keeper {
     /// A keeper of an instance of which nothing runs.
-    pub(crate) fn new(
-        site: Site,
-        inbox: mpsc::Receiver<Message>,
-        status: &Status,
-        retry_at: Option<Instant>,
-    ) -> Self {
+    pub(crate) fn new(site: Site, inbox: mpsc::Receiver<Message>, seat: Seat, status: &Status) -> Self {
         let state = match status.observed {
             Observed::Stopped => State::Stopped,
             Observed::Failed => State::Failed {
                 why: status.why.as_deref().unwrap_or("it failed").into(),
-                retry_at: retry_at.unwrap_or_else(Instant::now),
+                retry_at: Instant::now(),
             },
             _ => State::Asleep,
         };
@@ -109,6 +107,7 @@ impl Keeper {
             seen: Phase::Serving,
             journal: Journal::new(site.shared.store.clone(), site.name.clone()),
             site,
+            seat: Some(seat),
             machine,
             inbox,
             sandbox: None,
@@ -121,6 +120,14 @@ impl Keeper {
             told,
             next: VecDeque::new(),
         }
+    }
+
+    /// After a failure, a request may try again at this time.
+    pub(crate) fn retry_at(mut self, at: Option<Instant>) -> Self {
+        if let (State::Failed { retry_at, .. }, Some(at)) = (&mut self.machine.state, at) {
+            *retry_at = at;
+        }
+        self
     }
 
     /// Starts at this level if there is no other wish.
@@ -203,6 +210,7 @@ impl Keeper {
                 self.waiters.add_stopper(reply);
                 self.next.push_back(Event::StopAsked);
             }
+            Message::Sleep => self.next.push_back(Event::SleepAsked),
             Message::Usage(reply) => {
                 let usage = self.sandbox.as_ref().map(|s| s.usage());
                 if reply.send(usage).is_err() {
@@ -289,6 +297,10 @@ impl Keeper {
             entry.keeper = None;
             entry.retry_at = retry_at;
         }
+        // Under the lock: whoever finds no keeper finds the seat free.
+        self.seat = None;
+        drop(map);
+        self.site.shared.directory.changed();
         true
     }
 

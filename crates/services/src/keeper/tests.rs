@@ -22,9 +22,10 @@ async fn a_sleeping_instance_is_one_small_entry_and_a_running_one_a_small_task()
     let config = Arc::new(Config::parse(text, Path::new("/tmp/insula.toml")).unwrap());
     let shared = Shared::new(config, Registry::new(Vec::new()), store);
     let name: InstanceName = "notes:alice".parse().unwrap();
-    let spec = Arc::clone(&shared.specs[&name.service]);
+    let spec = shared.spec(&name.service).unwrap();
     let status = Status::now(Observed::Asleep, Wanted::Asleep, None);
     let (_sender, receiver) = inbox(spec.hold_queue);
-    let task = size_of_val(&Keeper::new(Site { shared, spec, name }, receiver, &status, None).run());
+    let seat = shared.census.count(&name.service);
+    let task = size_of_val(&Keeper::new(Site { shared, spec, name }, receiver, seat, &status).run());
     assert!(task <= 4096, "a keeper takes {task} bytes");
 }

@@ -75,6 +75,7 @@ pub(super) fn error(name: &InstanceName, e: ServicesError) -> ControlError {
         ServicesError::UnknownInstance(_) => ControlError::UnknownInstance(name),
         ServicesError::Failed { why, hint } => not_started(name, why, hint),
         ServicesError::Stopped => ControlError::Stopped { name },
+        ServicesError::TooMany { key, limit } => ControlError::TooMany { name, key, limit },
         ServicesError::Busy(_) => ControlError::Busy { name },
         ServicesError::Store { source, .. } => ControlError::Write(source),
         ServicesError::Ids { why, .. } => ControlError::Ids { name, why },

@@ -75,6 +75,15 @@ impl Turn<'_> {
         }
     }
 
+    /// Only what rests in being up goes to sleep; what is on its way somewhere else gets there.
+    pub(super) fn sleep_asked(&mut self) {
+        if matches!(self.m.state, State::Running { .. } | State::Frozen) {
+            self.m.wanted = Wanted::Asleep;
+            self.m.why = Some("another version answers in its place".into());
+            self.bring_down(Then::Asleep, DRAIN);
+        }
+    }
+
     pub(super) fn restart_asked(&mut self) {
         self.m.waiting += 1;
         if self.is_going_for_good() {

@@ -164,6 +164,8 @@ pub(crate) enum Event {
     GaveUp(usize),
     /// The operator wants it stopped.
     StopAsked,
+    /// It need not stay up: somebody else answers in its place.
+    SleepAsked,
     /// The operator wants it started anew, and waits for that.
     RestartAsked,
     /// This process ends; those inside get this long.
@@ -365,6 +367,7 @@ impl Turn<'_> {
             Event::Wanted(by) => self.wanted(by),
             Event::GaveUp(n) => self.m.waiting = self.m.waiting.saturating_sub(n),
             Event::StopAsked => self.stop_asked(),
+            Event::SleepAsked => self.sleep_asked(),
             Event::RestartAsked => self.restart_asked(),
             Event::DownAsked { drain } => self.down_asked(drain),
             Event::Adopted { listening, paused } => self.adopted(listening, paused),

@@ -21,6 +21,7 @@ fn choices() -> impl Strategy<Value = Vec<Choice>> {
         2 => Just(Choice::Spawn),
         2 => Just(Choice::Stop),
         1 => Just(Choice::Restart),
+        1 => Just(Choice::Sleep),
         1 => Just(Choice::Down),
         1 => Just(Choice::GiveUp),
         12 => Just(Choice::Works),

@@ -21,6 +21,7 @@ pub(super) enum Choice {
     Spawn,
     Stop,
     Restart,
+    Sleep,
     Down,
     GiveUp,
     /// The operation under way succeeds.
@@ -133,6 +134,7 @@ impl World {
             Choice::Spawn => self.waiter(Event::Wanted(By::Operator)),
             Choice::Restart => self.waiter(Event::RestartAsked),
             Choice::Stop => Event::StopAsked,
+            Choice::Sleep => Event::SleepAsked,
             Choice::Down => Event::DownAsked { drain: Duration::from_secs(2) },
             Choice::GiveUp if self.waiting > 0 => {
                 self.waiting -= 1;

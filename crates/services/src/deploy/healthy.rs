@@ -1,0 +1,148 @@
+//! Waits until an instance is healthy.
+//!
+//! ```text
+//! start ──► accepts connections ──► `health` answers well ──► healthy
+//!   │                │                 │ not yet: again after a moment
+//!   └────────────────┴── it ended ─────┴──► failed
+//! ```
+//! The keeper checks health too, but only every `interval`, and restarts what is ill. Who deploys wants to
+//! know as soon as can be, and does not want to wait for a restart: the end of the run is the end here.
+
+use std::time::Duration;
+
+use insula_spec::InstanceName;
+use insula_spec::config::HealthCheck;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::control::ControlError;
+use crate::health;
+use crate::lease::{Lease, LeaseError};
+use crate::services::Services;
+
+/// Longest time between two checks. A program has no way to say that it is healthy from now on, so it has to
+/// be asked.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Why an instance is not healthy.
+#[derive(Debug)]
+pub(super) enum Sick {
+    /// It failed.
+    Failed { why: String, hint: Option<String> },
+    /// Time is up.
+    TimedOut { why: String },
+    /// It could not be asked for.
+    Control(ControlError),
+}
+
+impl From<ControlError> for Sick {
+    fn from(error: ControlError) -> Self {
+        match error {
+            ControlError::Failed { why, hint } => Self::Failed { why, hint },
+            ControlError::Stopped => Self::Failed {
+                why: "somebody stopped it".to_owned(),
+                hint: Some("deploy it again".to_owned()),
+            },
+            other => Self::Control(other),
+        }
+    }
+}
+
+/// How an instance is brought up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Start {
+    /// What is up stays up.
+    IfDown,
+    /// What is up is started anew; requests wait meanwhile.
+    Anew,
+}
+
+impl Services {
+    /// Brings an instance up and waits until it is healthy.
+    pub(super) async fn bring_up(
+        &self,
+        name: &InstanceName,
+        start: Start,
+        deadline: Instant,
+    ) -> Result<(), Sick> {
+        let up = self.status(name).is_some_and(|status| status.observed.is_alive());
+        let started = async {
+            match start {
+                Start::Anew if up => self.restart(name).await,
+                Start::Anew | Start::IfDown => self.spawn(name).await,
+            }
+        };
+        let late = || Sick::TimedOut { why: "it did not accept connections".to_owned() };
+        timeout_at(deadline, started).await.map_err(|_| late())??;
+        let plan = self.shared.plan();
+        let rule = plan.specs.get(&name.service).and_then(|spec| spec.health.as_ref());
+        match rule {
+            Some(rule) => self.checked(name, rule, deadline).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Checks until one check succeeds.
+    async fn checked(&self, name: &InstanceName, rule: &HealthCheck, deadline: Instant) -> Result<(), Sick> {
+        let lease = self.lease(name, deadline).await.map_err(|e| lost(&e))?;
+        let Some(ended) = lease.again().map(Lease::ended) else {
+            return Err(self.ended(name, deadline).await);
+        };
+        let mut ended = std::pin::pin!(ended);
+        loop {
+            let why = tokio::select! {
+                biased;
+                () = &mut ended => return Err(self.ended(name, deadline).await),
+                checked = self.check_once(&lease, rule, deadline) => match checked {
+                    Ok(()) => return Ok(()),
+                    Err(why) => why,
+                },
+            };
+            let next = Instant::now() + rule.interval.min(PAUSE);
+            if next >= deadline {
+                return Err(Sick::TimedOut { why });
+            }
+            tokio::select! {
+                () = &mut ended => return Err(self.ended(name, deadline).await),
+                () = sleep(next.saturating_duration_since(Instant::now())) => {}
+            }
+        }
+    }
+
+    async fn check_once(&self, lease: &Lease, rule: &HealthCheck, deadline: Instant) -> Result<(), String> {
+        let host = health::host(lease.instance(), &self.shared.plan().config.settings.domain);
+        let limit = deadline.min(Instant::now() + rule.timeout);
+        match timeout_at(limit, health::check(lease.connector(), host, rule.path.clone())).await {
+            Ok(checked) => checked.map_err(|e| e.to_string()),
+            Err(_) => Err(format!("`GET {}` was not answered in time", rule.path)),
+        }
+    }
+
+    /// Its run is over: why, as soon as its keeper says so.
+    async fn ended(&self, name: &InstanceName, deadline: Instant) -> Sick {
+        let mut changes = self.changes();
+        let said = async {
+            loop {
+                changes.borrow_and_update();
+                let status = self.status(name).filter(|status| !status.observed.is_open());
+                if let Some(status) = status {
+                    return status.why;
+                }
+                // The sender lives as long as the services do.
+                if changes.changed().await.is_err() {
+                    return None;
+                }
+            }
+        };
+        let why = timeout_at(deadline, said).await.ok().flatten();
+        Sick::Failed { why: why.unwrap_or_else(|| "it ended before it was healthy".to_owned()), hint: None }
+    }
+}
+
+/// It was up a moment ago and is not to be had now.
+fn lost(error: &LeaseError) -> Sick {
+    match error {
+        LeaseError::TimedOut { .. } => Sick::TimedOut { why: error.to_string() },
+        LeaseError::ShuttingDown => Sick::Control(ControlError::ShuttingDown),
+        other => Sick::Failed { why: other.to_string(), hint: Some(other.hint().to_owned()) },
+    }
+}
