@@ -10,6 +10,7 @@
 
 mod access;
 pub mod client;
+mod deploy;
 mod health;
 mod instance;
 mod logs;
@@ -21,6 +22,7 @@ pub use access::{
     Audit, AuditQuery, AuditRecord, Bearer, ScopeKind, TokenInfo, TokenMade, TokenRequest, Tokens, Who,
 };
 pub use client::{Client, ClientError, InvalidServer};
+pub use deploy::{DeployRequest, Deployed, RouteRequest, Routes, Strategy, Version, WeightRequest};
 pub use health::{Alive, Counts, Footprint, Health, HealthAnswer};
 pub use instance::{
     ActionRequest, Condition, Detail, HostIds, Instances, Observed, Processes, Status, Summary, Usage, Wanted,

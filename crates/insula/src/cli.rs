@@ -1,5 +1,7 @@
 //! The command line.
 
+pub(crate) mod versions;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -43,6 +45,12 @@ pub(crate) enum Verb {
     Stop(ActArgs),
     /// Stop an instance and start it again
     Restart(ActArgs),
+    /// Bring up a version, or a tenant anew, and give it requests once it is healthy
+    Deploy(versions::DeployArgs),
+    /// Show which versions of a service answer, or move all requests from one to another
+    Route(versions::RouteArgs),
+    /// Share the requests to a service out among its versions
+    Weight(versions::WeightArgs),
     /// Tell how the daemon, or one instance, is
     Health(HealthArgs),
     /// Print what an instance wrote to its standard output and error

@@ -4,6 +4,7 @@
 
 mod access;
 mod connection;
+mod deploy;
 mod error;
 mod logs;
 mod target;

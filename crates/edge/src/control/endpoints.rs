@@ -7,8 +7,8 @@ use std::sync::LazyLock;
 
 use http::Method;
 use insula_api::{
-    ActionRequest, Audit, AuditQuery, Detail, HealthAnswer, Instances, LogsQuery, Summary, TokenInfo,
-    TokenMade, TokenRequest, Tokens, Why,
+    ActionRequest, Audit, AuditQuery, DeployRequest, Deployed, Detail, HealthAnswer, Instances, LogsQuery,
+    RouteRequest, Routes, Summary, TokenInfo, TokenMade, TokenRequest, Tokens, WeightRequest, Why,
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
@@ -147,6 +147,7 @@ static ALL: LazyLock<Vec<Endpoint>> = LazyLock::new(|| {
             .says("This description"),
     ];
     all.extend(instances());
+    all.extend(versions());
     all.extend(access_and_audit());
     all
 });
@@ -179,6 +180,30 @@ fn instances() -> Vec<Endpoint> {
         act("spawn", Access::Admin).says("Starts an instance and waits until it accepts connections"),
         act("stop", Access::Admin).says("Stops an instance and waits until it is gone"),
         act("restart", Access::Tenant).says("Stops an instance and starts it again"),
+    ]
+}
+
+fn versions() -> Vec<Endpoint> {
+    vec![
+        Endpoint::post("/instances/{name}/deploy", ("versions", "deploy"), Access::Admin)
+            .says("Brings up a version, or a tenant anew, and gives it its share once it is healthy")
+            .may_take::<DeployRequest>()
+            .json::<Deployed>()
+            .problems(&[404, 409, 413, 415]),
+        Endpoint::get("/services/{service}/route", ("versions", "routes"), Access::Admin)
+            .says("The versions of a service and their weights")
+            .json::<Routes>()
+            .problems(&[404, 409]),
+        Endpoint::post("/services/{service}/route", ("versions", "route"), Access::Admin)
+            .says("Gives all of one version's weight to another one, once that is healthy")
+            .takes::<RouteRequest>()
+            .json::<Routes>()
+            .problems(&[404, 409, 413, 415]),
+        Endpoint::post("/services/{service}/weight", ("versions", "weight"), Access::Admin)
+            .says("Sets weights of versions, all at once")
+            .takes::<WeightRequest>()
+            .json::<Routes>()
+            .problems(&[404, 409, 413, 415]),
     ]
 }
 

@@ -26,6 +26,7 @@ use super::openapi;
 use super::operations::Operations;
 use super::redact::ForTenant;
 use super::routes::Routes;
+use super::versions;
 
 /// Longest body of a request, in bytes.
 pub(super) const BODY_MAX: usize = 64 << 10;
@@ -55,6 +56,9 @@ pub(super) fn routes<O: Operations>() -> Routes<Arc<Shared<O>>> {
         .route(&at("/instances/{name}/spawn"), post(spawn::<O>))
         .route(&at("/instances/{name}/stop"), post(stop::<O>))
         .route(&at("/instances/{name}/restart"), post(restart::<O>))
+        .route(&at("/instances/{name}/deploy"), post(versions::deploy::<O>))
+        .route(&at("/services/{service}/route"), get(versions::routes::<O>).post(versions::route::<O>))
+        .route(&at("/services/{service}/weight"), post(versions::weight::<O>))
         .route(&at("/tokens"), get(access::tokens::<O>).post(access::create::<O>))
         .route(&at("/tokens/{id}"), delete(access::revoke::<O>))
         .route(&at("/audit"), get(access::audit::<O>))

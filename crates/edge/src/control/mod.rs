@@ -28,6 +28,7 @@ mod respond;
 mod routes;
 mod trail;
 mod url;
+mod versions;
 mod why;
 
 pub use action::Action;
@@ -39,7 +40,8 @@ pub use listen::{Control, Limits};
 pub use live::{Gauge, Live, Place};
 pub use openapi::document;
 pub use operations::{LogPage, Operations};
-pub use url::{apex_url, instance_url};
+pub use url::{apex_url, instance_url, service_url};
+pub use versions::Versions;
 
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::action::Action;
 use super::error::ControlError;
+use super::versions::Versions;
 
 /// Some captured lines and where to go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub struct LogPage {
 }
 
 /// What the control API can ask.
-pub trait Operations: Send + Sync + 'static {
+pub trait Operations: Versions + Send + Sync + 'static {
     /// How the daemon is.
     fn health(&self) -> impl Future<Output = Result<Health, ControlError>> + Send;
 

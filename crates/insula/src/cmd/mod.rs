@@ -11,6 +11,7 @@ mod ps;
 mod serve;
 mod token;
 mod version;
+mod versions;
 mod why;
 
 use std::process::ExitCode;
@@ -51,6 +52,9 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> anyhow::Result<ExitCode> {
         Verb::Spawn(args) => one_thread()?.block_on(act::spawn(&client, args, printer))?,
         Verb::Stop(args) => one_thread()?.block_on(act::stop(&client, args, printer))?,
         Verb::Restart(args) => one_thread()?.block_on(act::restart(&client, args, printer))?,
+        Verb::Deploy(args) => one_thread()?.block_on(versions::deploy(&client, args, printer))?,
+        Verb::Route(args) => one_thread()?.block_on(versions::route(&client, args, printer))?,
+        Verb::Weight(args) => one_thread()?.block_on(versions::weight(&client, args, printer))?,
         Verb::Health(args) => one_thread()?.block_on(health::run(&client, args, printer))?,
         Verb::Logs(args) => one_thread()?.block_on(logs::run(&client, args, printer))?,
         Verb::Why(args) => one_thread()?.block_on(why::run(&client, args, printer))?,

@@ -21,7 +21,7 @@ pub(super) fn summary(o: &Overview, usage: Usage, url: String) -> Summary {
     }
 }
 
-pub(super) fn status(s: &Known) -> Status {
+pub(in crate::control) fn status(s: &Known) -> Status {
     let (observed, health) = observed(s.observed);
     let wanted = match s.wanted {
         insula_store::Wanted::Up => Wanted::Up,

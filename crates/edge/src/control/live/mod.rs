@@ -1,6 +1,6 @@
 //! The operations, done by services and store.
 
-mod convert;
+pub(super) mod convert;
 
 use std::fmt;
 use std::sync::Arc;
@@ -55,10 +55,10 @@ pub trait Gauge: Send + Sync + fmt::Debug + 'static {
 /// Services and store behind the control API.
 #[derive(Debug)]
 pub struct Live {
-    services: Services,
+    pub(super) services: Services,
     store: Store,
     config: Arc<Config>,
-    place: Place,
+    pub(super) place: Place,
     gauge: Arc<dyn Gauge>,
 }
 
@@ -83,7 +83,7 @@ impl Live {
         })
     }
 
-    fn url(&self, name: &InstanceName) -> String {
+    pub(super) fn url(&self, name: &InstanceName) -> String {
         instance_url(&self.place.domain, self.place.port, name)
     }
 

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use insula_api::{Client, ClientError, LogsQuery, Problem};
-use insula_spec::InstanceName;
+use insula_api::{Client, ClientError, DeployRequest, LogsQuery, Problem, Routes};
+use insula_spec::{InstanceId, InstanceName, ServiceName};
 use insula_store::Store;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -98,6 +98,26 @@ async fn every_call_is_answered() {
 }
 
 #[tokio::test]
+async fn versions_are_deployed_and_weighed() {
+    let server = Server::start(own());
+    let client = server.client();
+    let request = DeployRequest { weight: Some(10), timeout_ms: Some(5), ..DeployRequest::default() };
+    assert!(client.deploy(&alice(), &request).await.unwrap().tenant);
+    assert_eq!(server.fake.deployed(), [request]);
+    let (api, notes): (ServiceName, ServiceName) = ("api".parse().unwrap(), "notes".parse().unwrap());
+    let id = |text: &str| text.parse::<InstanceId>().unwrap();
+    let weights =
+        |routes: Routes| routes.versions.iter().map(|v| (v.id.to_string(), v.weight)).collect::<Vec<_>>();
+    let set = client.weight(&api, [(id("v1"), 90), (id("v2"), 10)].into()).await.unwrap();
+    assert_eq!(weights(set), [("v1".to_owned(), 90), ("v2".to_owned(), 10)]);
+    let swapped = client.route(&api, (id("v1"), id("v2")), None).await.unwrap();
+    assert_eq!(weights(swapped), [("v1".to_owned(), 0), ("v2".to_owned(), 100)]);
+    assert_eq!(client.routes(&api).await.unwrap().versions.len(), 2);
+    let refused = problem(client.routes(&notes).await.unwrap_err());
+    assert_eq!((refused.status, &*refused.code), (409, "has_tenants"));
+}
+
+#[tokio::test]
 async fn who_is_not_known_is_told_so_everywhere() {
     let server = Server::start(own());
     let client = server.client();
@@ -126,6 +146,11 @@ async fn what_is_not_understood_is_refused_as_a_problem() {
         ("GET", "/v1/instances/notes:..%2f..", "", 400, "invalid_name"),
         ("POST", "/v1/instances/notes:alice/stop", "{\"force\":true}", 400, "malformed"),
         ("POST", "/v1/instances/notes:alice/stop", "[", 400, "malformed"),
+        ("POST", "/v1/instances/notes:alice/deploy", "{\"weight\":300}", 400, "malformed"),
+        ("POST", "/v1/services/API/weight", "{\"weights\":{}}", 400, "invalid_name"),
+        ("POST", "/v1/services/api/weight", "", 400, "malformed"),
+        ("POST", "/v1/services/api/route", "{\"from\":\"v1\"}", 400, "malformed"),
+        ("PUT", "/v1/services/api/route", "", 405, "method_not_allowed"),
         ("GET", "/v1/instances/notes:alice/logs?tail=-1", "", 400, "malformed"),
         ("GET", "/v1/instances/notes:alice/logs?grep=x", "", 400, "malformed"),
         ("GET", "/v1/instances/notes:alice/logs?tail=1&after=1", "", 400, "malformed"),

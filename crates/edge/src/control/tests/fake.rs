@@ -1,30 +1,40 @@
 //! Rooms that answer what a test puts in them.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use insula_api::{
-    Cause, Counts, Detail, Footprint, Health, LogLine, Observed, Output, Status, Summary, Timestamp, Usage,
-    Wanted, Why,
+    Cause, Counts, DeployRequest, Deployed, Detail, Footprint, Health, LogLine, Observed, Output,
+    RouteRequest, Routes, Status, Summary, Timestamp, Usage, Version, Wanted, WeightRequest, Why,
 };
-use insula_spec::{InstanceName, Limits, Network};
+use insula_services::DeployError;
+use insula_spec::{InstanceId, InstanceName, Limits, Network, ServiceName};
 use insula_store::{Cursor, Heads};
 use tokio::sync::watch;
 
-use crate::control::{Action, ControlError, LogPage, Operations};
+use crate::control::{Action, ControlError, LogPage, Operations, Versions};
 
 /// Knows `notes:alice` and nobody else.
 pub(super) struct Fake {
     lines: Mutex<Vec<LogLine>>,
     heads: watch::Sender<Heads>,
     acted: Mutex<Vec<(Action, Option<Duration>)>>,
+    deployed: Mutex<Vec<DeployRequest>>,
+    weights: Mutex<BTreeMap<InstanceId, u8>>,
 }
 
 impl Fake {
     pub(super) fn new() -> Self {
         let heads = watch::Sender::new(Heads::default());
-        Self { lines: Mutex::default(), heads, acted: Mutex::default() }
+        Self {
+            lines: Mutex::default(),
+            heads,
+            acted: Mutex::default(),
+            deployed: Mutex::default(),
+            weights: Mutex::default(),
+        }
     }
 
     /// Writes a line, as the store would.
@@ -34,6 +44,10 @@ impl Fake {
         let time = Timestamp::from_micros(cursor);
         lines.push(LogLine::new(cursor, time, Output::Stdout, text.as_bytes().to_vec()));
         self.heads.send_modify(|heads| heads.log = Cursor(cursor));
+    }
+
+    pub(super) fn deployed(&self) -> Vec<DeployRequest> {
+        self.deployed.lock().unwrap().clone()
     }
 
     pub(super) fn acted(&self) -> Vec<(Action, Option<Duration>)> {
@@ -65,6 +79,44 @@ fn summaries() -> Vec<Summary> {
         usage: Usage::default(),
         url: "http://alice.notes.localhost/".into(),
     }]
+}
+
+impl Versions for std::sync::Arc<Fake> {
+    async fn deploy(&self, name: &InstanceName, request: DeployRequest) -> Result<Deployed, ControlError> {
+        let status = known(name)?.status;
+        self.deployed.lock().unwrap().push(request);
+        let url = "http://alice.notes.localhost/".into();
+        let (slept, forgotten, versions) = (vec![], vec![], vec![]);
+        Ok(Deployed { name: name.clone(), tenant: true, status, url, versions, slept, forgotten })
+    }
+
+    async fn routes(&self, service: &ServiceName) -> Result<Routes, ControlError> {
+        if service.as_str() != "api" {
+            return Err(DeployError::Tenants(service.clone()).into());
+        }
+        let weights = self.weights.lock().unwrap();
+        let version = |(id, weight): (&InstanceId, &u8)| Version {
+            id: id.clone(),
+            weight: *weight,
+            share: f64::from(*weight),
+            deployed: None,
+            status: summaries().remove(0).status,
+            url: format!("http://{id}.api.localhost/"),
+        };
+        let versions = weights.iter().map(version).collect();
+        Ok(Routes { service: service.clone(), url: "http://api.localhost/".into(), versions })
+    }
+
+    async fn route(&self, service: &ServiceName, request: RouteRequest) -> Result<Routes, ControlError> {
+        let weights = [(request.from, 0), (request.to, 100)];
+        self.weights.lock().unwrap().extend(weights);
+        self.routes(service).await
+    }
+
+    async fn weight(&self, service: &ServiceName, request: WeightRequest) -> Result<Routes, ControlError> {
+        self.weights.lock().unwrap().extend(request.weights);
+        self.routes(service).await
+    }
 }
 
 impl Operations for std::sync::Arc<Fake> {
