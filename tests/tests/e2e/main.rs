@@ -19,5 +19,6 @@ mod languages;
 mod limits;
 mod scene;
 mod sleep;
+mod versions;
 mod wake;
 mod walls;
