@@ -24,6 +24,7 @@ pub enum Strategy {
 pub struct DeployRequest {
     /// Its weight once it is healthy, 0 to 100; not together with `strategy`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 100))]
     pub weight: Option<u8>,
     /// What becomes of the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]

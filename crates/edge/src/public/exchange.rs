@@ -126,13 +126,8 @@ where
             return After::Close;
         }
         let close = !plan.keep_alive || plan.framing != Framing::Empty || self.drain.is_cancelled();
-        let reader = Reader {
-            id: running.id,
-            version: plan.version,
-            to_head: plan.to_head,
-            grpc: plan.grpc,
-            close,
-        };
+        let reader =
+            Reader { id: running.id, version: plan.version, to_head: plan.to_head, grpc: plan.grpc, close };
         match (self.send(answer.render(reader)).await, close) {
             (false, _) => After::Close,
             (true, true) => After::Linger,

@@ -42,7 +42,10 @@ pub(crate) struct Face {
 #[derive(Debug)]
 enum Answer {
     /// Its head is not whole yet.
-    Head { respond: SendResponse<Bytes>, held: Vec<u8> },
+    Head {
+        respond: SendResponse<Bytes>,
+        held: Vec<u8>,
+    },
     Body(Outbound),
 }
 

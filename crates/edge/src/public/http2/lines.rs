@@ -53,11 +53,13 @@ impl<'a> Head<'a> {
 
 /// The fields of a section, up to its empty line.
 pub(crate) fn fields<'a>(section: &'a [u8]) -> impl Iterator<Item = (Kind, &'a str, &'a [u8])> + use<'a> {
-    section.split(|b| *b == b'\n').map(<[u8]>::trim_ascii_end).take_while(|l| !l.is_empty()).filter_map(|line| {
-        let colon = line.iter().position(|b| *b == b':')?;
-        let name = std::str::from_utf8(&line[..colon]).ok()?;
-        Some((kind(name), name, line[colon + 1..].trim_ascii()))
-    })
+    section.split(|b| *b == b'\n').map(<[u8]>::trim_ascii_end).take_while(|l| !l.is_empty()).filter_map(
+        |line| {
+            let colon = line.iter().position(|b| *b == b':')?;
+            let name = std::str::from_utf8(&line[..colon]).ok()?;
+            Some((kind(name), name, line[colon + 1..].trim_ascii()))
+        },
+    )
 }
 
 /// Adds a field to a map.

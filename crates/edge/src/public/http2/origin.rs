@@ -49,7 +49,10 @@ enum Answer {
     /// Nobody was asked yet; who waits for it.
     Unasked(Option<Waker>),
     /// Interim heads may come before it.
-    Awaited { response: ResponseFuture, interim: Vec<u8> },
+    Awaited {
+        response: ResponseFuture,
+        interim: Vec<u8>,
+    },
     Body(Inbound),
 }
 
