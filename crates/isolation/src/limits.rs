@@ -15,6 +15,10 @@ pub(crate) fn check(shared: &Shared, level: Level, limits: &Limits) -> Result<()
     if let Err(e) = cgroup::check(&shared.layout, limits) {
         return Err(LaunchError::Unenforceable { what: e.what, level, hint: e.hint });
     }
+    if limits.disk.is_some() {
+        let hint = "remove `disk_limit` (or `storage_quota_mb`): this version cannot bound what is written";
+        return Err(LaunchError::Unenforceable { what: "disk_limit", level, hint: hint.into() });
+    }
     let hard = getrlimit(Resource::Nofile).maximum;
     match (limits.open_files, hard) {
         (Some(asked), Some(hard)) if u64::from(asked) > hard => Err(LaunchError::Unenforceable {

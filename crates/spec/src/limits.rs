@@ -61,6 +61,9 @@ pub struct Limits {
     pub pids: Option<u32>,
     /// Open files of each process (`RLIMIT_NOFILE`).
     pub open_files: Option<u32>,
+    /// Files in its own directory, in bytes.
+    #[serde(default)]
+    pub disk: Option<ByteSize>,
 }
 
 impl Limits {

@@ -46,7 +46,7 @@ fn the_example_of_the_documentation_means_what_it_says() {
         config.instances["notes"].iter().map(InstanceId::as_str).collect::<Vec<_>>(),
         ["alice", "bob"]
     );
-    assert_eq!(config.notes, [""; 0]);
+    assert_eq!(config.notes, []);
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn a_weight_out_of_range_is_clamped_and_noted() {
     let config = parse(EVERYTHING);
     assert_eq!(config.services["cache"].limits.cpu_weight.map(|weight| weight.get()), Some(10_000));
     let note = "`service.cache.cpu_weight`: 20000 is not between 1 and 10000; 10000 is used";
-    assert_eq!(config.notes, [note]);
+    assert_eq!(config.notes.iter().map(ToString::to_string).collect::<Vec<_>>(), [note]);
     for (asked, used) in [(-5, 1), (0, 1), (1, 1), (10_000, 10_000)] {
         let config = parse(&format!("[service.a]\ncommand = \"a\"\ncpu_weight = {asked}\n"));
         assert_eq!(config.services["a"].limits.cpu_weight.map(|weight| weight.get()), Some(used));
@@ -119,11 +119,11 @@ fn a_weight_out_of_range_is_clamped_and_noted() {
 #[test]
 fn slips_that_are_not_errors_are_noted() {
     let shell = parse("[service.a]\ncommand = \"build && run\"\n");
-    assert!(shell.notes[0].contains("`&&` is passed to the program"), "{:?}", shell.notes);
+    assert!(shell.notes[0].text.contains("`&&` is passed to the program"), "{:?}", shell.notes);
     let freeze = parse("[service.a]\ncommand = \"a\"\nsleep = \"freeze\"\n");
-    assert!(freeze.notes[0].contains("never sleeps"), "{:?}", freeze.notes);
+    assert!(freeze.notes[0].text.contains("never sleeps"), "{:?}", freeze.notes);
     let trust = parse("[settings]\ntrusted_proxies = [\"0.0.0.0/0\"]\n");
-    assert!(trust.notes[0].contains("every client"), "{:?}", trust.notes);
+    assert!(trust.notes[0].text.contains("every client"), "{:?}", trust.notes);
 }
 
 #[test]

@@ -47,7 +47,7 @@ note = ["alice"]
     error: `service.notes.comand`: there is no such key
      --> /app/insula.toml:8:1
       |
-    8 | comand = "python3 app.py"
+    8 | comand * ******** *******
       | ^^^^^^
       = help: did you mean `command`?
 

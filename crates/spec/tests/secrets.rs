@@ -57,3 +57,72 @@ fn values_elsewhere_are_quoted() {
     let shown = Config::parse(&text, Path::new("/srv/insula.toml")).unwrap_err().to_string();
     assert!(shown.contains(CANARY), "{shown}");
 }
+
+#[test]
+fn a_text_that_is_not_toml_does_not_show_them() {
+    for broken in [
+        format!("[service.a.env]\nTOKEN = {CANARY}\n"),
+        format!("[service.a.env]\nTOKEN = \"{CANARY}\n"),
+        format!("[service.a.env]\nTOKEN = '{CANARY}' '{CANARY}'\n"),
+        format!("[service.a.env]\nTOKEN \"{CANARY}\"\n"),
+        format!("[service.a.env]\nTOKEN = \"\"\"\n{CANARY}\n[settings]\n{CANARY}=\n"),
+        format!("[service.a.env]\nTOKEN = \"{CANARY}\\q\"\n"),
+        format!("[service.a.env]\nTOKEN = \"a\"\nTOKEN = \"{CANARY}\"\n"),
+        format!("[service.a.env\nTOKEN = \"{CANARY}\"\n"),
+        format!("[service.a]\nenv = {{ TOKEN = \"{CANARY}\n"),
+        format!("[service.a]\nenv = {{ TOKEN = \"{CANARY}\" \"\" }}\n"),
+        format!("[service.a]\nenv.TOKEN = {CANARY}\n"),
+        format!("[process.a]\n\"env\" = {{ TOKEN = {CANARY} }}\n"),
+        format!("service.a.env.TOKEN = \"{CANARY}\nx = 1\n"),
+    ] {
+        let error = Config::parse(&broken, Path::new("/srv/insula.toml")).expect_err(&broken);
+        let shown = format!("{error}\n{error:?}");
+        assert!(shown.contains("not valid TOML"), "{broken}: {shown}");
+        assert!(!shown.contains("hunter2") && !shown.contains("canary"), "{broken}: {shown}");
+    }
+}
+
+#[test]
+fn an_env_under_another_name_does_not_show_them() {
+    for line in ["environment", "evn"] {
+        let text = format!("[service.a]\ncommand = \"x\"\n{line} = {{ TOKEN = \"{CANARY}\" }}\n");
+        let shown = Config::parse(&text, Path::new("/srv/insula.toml")).unwrap_err().to_string();
+        assert!(shown.contains("env") && !shown.contains(CANARY), "{shown}");
+    }
+}
+
+#[test]
+fn a_broken_line_elsewhere_is_quoted() {
+    let text = format!("[service.a.env]\nX = \"1\"\n\n[settings]\ndomain = {CANARY}\n");
+    let shown = Config::parse(&text, Path::new("/srv/insula.toml")).unwrap_err().to_string();
+    assert!(shown.contains(CANARY), "{shown}");
+}
+
+#[test]
+fn an_address_with_a_password_is_refused_without_it() {
+    let text = format!("[observability]\notlp_endpoint = \"https://me:{CANARY}@example.org\"\n");
+    let shown = Config::parse(&text, Path::new("/srv/insula.toml")).unwrap_err().to_string();
+    assert!(shown.contains("...@example.org") && !shown.contains(CANARY), "{shown}");
+}
+
+#[test]
+fn no_slip_of_one_character_shows_them() {
+    let mut refused = 0;
+    for text in [
+        format!("[service.a]\ncommand = \"x\"\n[service.a.env]\nA = \"1\"\nTOKEN = \"{CANARY}\"\n"),
+        format!("[service.a]\ncommand = \"x\"\nenv = {{ A = '1', TOKEN = \"{CANARY}\" }}\n"),
+        format!("[service.a]\ncommand = \"x\"\n[service.a.env]\nTOKEN = \"\"\"\n{CANARY}=\n\"\"\"\n"),
+    ] {
+        let canary = text.find(CANARY).unwrap()..text.find(CANARY).unwrap() + CANARY.len();
+        for at in (0..text.len()).filter(|at| !canary.contains(at)) {
+            for put in ["", "\"", "'", "=", "\n", "{", "]", "x", "."] {
+                let slipped = format!("{}{put}{}", &text[..at], &text[at + 1..]);
+                let Err(error) = Config::parse(&slipped, Path::new("/srv/insula.toml")) else { continue };
+                refused += 1;
+                let shown = format!("{error}\n{error:?}");
+                assert!(!shown.contains("hunter2") && !shown.contains("canary"), "{slipped}\n{shown}");
+            }
+        }
+    }
+    assert!(refused > 1000, "only {refused} slips were refused");
+}

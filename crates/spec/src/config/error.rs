@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::overrides::OverrideError;
 use super::problem::Problem;
 
 /// Why a configuration was not loaded. Nothing of it is used.
@@ -44,6 +45,9 @@ pub enum ConfigError {
         /// How many further problems were left out.
         omitted: usize,
     },
+    /// A setting that was named outside of the file cannot be.
+    #[error(transparent)]
+    Override(#[from] OverrideError),
 }
 
 impl ConfigError {
@@ -52,7 +56,7 @@ impl ConfigError {
     pub fn problems(&self) -> &[Problem] {
         match self {
             Self::Invalid { problems, .. } => problems,
-            Self::Read { .. } | Self::TooLarge { .. } | Self::NotText { .. } => &[],
+            _ => &[],
         }
     }
 
@@ -66,6 +70,7 @@ impl ConfigError {
             Self::Read { .. } => "make it a regular file that this user can read".to_owned(),
             Self::TooLarge { .. } => "name the right file with `--config`".to_owned(),
             Self::NotText { what, .. } => format!("write {what} in UTF-8"),
+            Self::Override(e) => e.hint(),
             Self::Invalid { problems, .. } => {
                 problems.first().map_or_else(|| "correct the file".to_owned(), Problem::hint)
             }

@@ -2,6 +2,7 @@
 
 use crate::{InvalidName, InvalidUnit, Level};
 
+use super::raw::is_old;
 use super::template;
 
 /// What is wrong at one place of the file.
@@ -19,9 +20,6 @@ pub enum ProblemKind {
     /// A key that must be there.
     #[error("`{0}` is missing")]
     MissingKey(&'static str),
-    /// Part of the file format, but not of this version; it would not be enforced.
-    #[error("this version does not have it yet, and would not enforce it")]
-    NotYet,
     /// A value of another type.
     #[error("expected {expected}, found {found}")]
     WrongType {
@@ -60,6 +58,14 @@ pub enum ProblemKind {
         min: String,
         /// The largest value that would do.
         max: String,
+    },
+    /// A service that is declared under both names of its table.
+    #[error("the service `{name}` is declared already, as `[service.{name}]` in line {line}")]
+    DeclaredTwice {
+        /// The service.
+        name: String,
+        /// Line of its other table.
+        line: usize,
     },
     /// Two keys that say the same thing.
     #[error("it says the same as `{0}`")]
@@ -221,6 +227,9 @@ pub enum ProblemKind {
         /// Where it leads.
         owner: String,
     },
+    /// Something that is not the address of a collector.
+    #[error("`{0}` is not an address that data can be sent to")]
+    Endpoint(String),
     /// Something that is not a decentralized identifier.
     #[error("`{0}` is not a DID")]
     Did(String),
@@ -245,7 +254,10 @@ impl KeyAdvice {
             Self::Similar(key) => format!("did you mean `{key}`?"),
             Self::BelongsIn(table) => format!("move it to {table}"),
             Self::Instead(what) => (*what).to_owned(),
-            Self::Known(keys) => format!("the keys here are {}", keys.join(", ")),
+            Self::Known(keys) => {
+                let present: Vec<_> = keys.iter().copied().filter(|key| !is_old(key, keys)).collect();
+                format!("the keys here are {}", present.join(", "))
+            }
         }
     }
 }
@@ -299,7 +311,6 @@ impl ProblemKind {
             Self::MissingKey("path") => "add path = \"/health\"",
             Self::MissingKey("source") => "add source = \"/on/host\"",
             Self::MissingKey("target") => "add target = \"/inside\"",
-            Self::NotYet => "remove it, and do not rely on it",
             Self::Quota(_) => "write a percentage of one CPU, \"150%\", or a number of CPUs, 1.5",
             Self::HealthOfH2c => "remove `health`; the instance is ready when it accepts connections",
             Self::BackoffOrder { .. } => "lower `restart_backoff` or raise `restart_backoff_max`",
@@ -329,6 +340,8 @@ impl ProblemKind {
                 "write it like \"/api\": no query, no `//`, no `.` or `..` between slashes"
             }
             Self::HostTaken { .. } => "remove it, or choose another name",
+            Self::DeclaredTwice { .. } => "put everything into `[service.NAME]` and remove `[process.NAME]`",
+            Self::Endpoint(_) => "write it like http://localhost:4317, without user name and password",
             Self::Did(_) => "write it like did:plc:ewvi7nxzyoun6zhxrhs64oiz or did:web:example.org",
             _ => "correct it",
         }

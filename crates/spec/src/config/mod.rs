@@ -9,19 +9,31 @@
 //!           │               │                   │
 //!           └───────────────┴──── Problem ──────┴──► ConfigError
 //! ```
+//!
+//! A new table, in the order in which the compiler leads through it: its keys in `raw::tables!`, and a field
+//! of its type in the table above it; a public type that cannot hold nonsense, beside [`Functions`]; a
+//! function in `check/` from the one to the other, called by `check::config`; rows in
+//! `docs/reference/config.md`, which a test compares with `raw::TABLES`; rows in `show` for values that have
+//! a default, so that `insula config show --defaults` tells it. Schema and unknown keys need nothing more.
 
 mod check;
 #[cfg(test)]
 mod documented;
 mod error;
+mod functions;
 mod kind;
 mod launch;
+mod note;
+mod origin;
 mod overrides;
 mod problem;
 mod raw;
 mod read;
 mod routing;
+mod schema;
+mod secrecy;
 mod service;
+mod show;
 mod similar;
 mod snippet;
 mod template;
@@ -34,13 +46,20 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
 pub use error::ConfigError;
+pub use functions::{Access, AccessMode, Functions, LogFormat, Observability};
 pub use kind::{KeyAdvice, ProblemKind};
-pub use overrides::OverrideError;
+pub use note::Note;
+pub use origin::Origin;
+pub use overrides::{OverrideError, Overrides, Source};
 pub use problem::Problem;
 pub use routing::{RESERVED, Routing, Target, is_below};
+pub use schema::{Form, Table, schema};
 pub use service::{HealthCheck, Protocol, RestartMode, RestartPolicy, ServiceSpec, SleepMode};
+pub use show::Shown;
 
 use crate::{InstanceId, ServiceName};
+use check::Place;
+use origin::{Lines, Written};
 use problem::{At, Problems};
 use read::Read as _;
 
@@ -51,6 +70,8 @@ pub struct Config {
     pub path: PathBuf,
     /// Identity of the operator, if the file names one.
     pub did: Option<String>,
+    /// Name of the operator, a domain name, if the file has one.
+    pub handle: Option<String>,
     /// Installation-wide settings.
     pub settings: Settings,
     /// Services by name.
@@ -59,8 +80,17 @@ pub struct Config {
     pub routing: Routing,
     /// Instances to start with the daemon, by service.
     pub instances: BTreeMap<ServiceName, BTreeSet<InstanceId>>,
-    /// What an operator should know: values that were adjusted, keys without effect. One line each.
-    pub notes: Vec<String>,
+    /// What holds for functions, as far as the file says it.
+    pub functions: Functions,
+    /// What is told about the work, and to whom.
+    pub observability: Observability,
+    /// What an operator should know: values that were adjusted, old names, keys without effect; in the order
+    /// of the file.
+    pub notes: Vec<Note>,
+    /// What the file has where.
+    written: Written,
+    /// Which settings were named outside of the file.
+    named: Vec<(&'static str, Origin)>,
 }
 
 /// The `[settings]` table.
@@ -99,6 +129,14 @@ impl Config {
     /// # Errors
     /// When it cannot be read, or says anything that cannot be; the error holds all problems.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::load_with(path, &Overrides::default())
+    }
+
+    /// Reads and checks a file, with settings that win over it.
+    ///
+    /// # Errors
+    /// As for [`Config::load`], and when one of these settings cannot be.
+    pub fn load_with(path: &Path, overrides: &Overrides) -> Result<Self, ConfigError> {
         let failed = |source| ConfigError::Read { path: path.to_owned(), source };
         let mut bytes = Vec::new();
         let file = File::open(path).map_err(failed)?;
@@ -108,7 +146,7 @@ impl Config {
         }
         let not_text = |_| ConfigError::NotText { path: path.to_owned(), what: "the content" };
         let text = String::from_utf8(bytes).map_err(not_text)?;
-        Self::parse(&text, &in_real_folder(path).map_err(failed)?)
+        Self::parse_with(&text, &in_real_folder(path).map_err(failed)?, overrides)
     }
 
     /// Checks a text as if it were the content of the file `path`, which need not exist. Relative paths in
@@ -117,16 +155,30 @@ impl Config {
     /// # Errors
     /// As for [`Config::load`].
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        Self::parse_with(text, path, &Overrides::default())
+    }
+
+    /// Checks a text as [`Config::parse`] does, with settings that win over it.
+    ///
+    /// # Errors
+    /// As for [`Config::load_with`].
+    pub fn parse_with(text: &str, path: &Path, overrides: &Overrides) -> Result<Self, ConfigError> {
         let absolute = std::path::absolute(path);
         let path = absolute.map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         if path.to_str().is_none() {
             return Err(ConfigError::NotText { path, what: "the path" });
         }
+        let data_dir = overrides.data_dir(&path)?;
         let mut problems = Problems::default();
-        let config =
-            tables(text, &mut problems).and_then(|tables| interpret(tables, path.clone(), &mut problems));
+        let lines = Lines::new(text);
+        let place = Place { path: path.clone(), lines: &lines, data_dir };
+        let config = tables(text, &mut problems).and_then(|tables| interpret(tables, place, &mut problems));
         match config {
-            Some(config) if problems.is_empty() => Ok(config),
+            Some(mut config) if problems.is_empty() => {
+                config.written = Written::new(problems.seen(), &lines);
+                config.take(overrides)?;
+                Ok(config)
+            }
             _ => {
                 let (problems, omitted) = problems.finish(text);
                 Err(ConfigError::Invalid { path, problems, omitted })
@@ -154,7 +206,8 @@ fn tables<'t>(text: &'t str, problems: &mut Problems) -> Option<DeTable<'t>> {
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         let span = error.span().unwrap_or(text.len()..text.len());
-        let near = text.get(span.clone()).map(str::trim).filter(|near| !near.is_empty());
+        let near = text.get(span.clone()).map(str::trim);
+        let near = near.filter(|near| !near.is_empty() && !secrecy::suspect(text, &span));
         let near = near.map(|near| format!(" at `{}`", near.chars().take(60).collect::<String>()));
         let near = near.unwrap_or_default();
         let at = At { key: String::new(), span };
@@ -164,7 +217,7 @@ fn tables<'t>(text: &'t str, problems: &mut Problems) -> Option<DeTable<'t>> {
 }
 
 /// Reads the tables, then checks what they say.
-fn interpret(tables: DeTable<'_>, path: PathBuf, problems: &mut Problems) -> Option<Config> {
+fn interpret(tables: DeTable<'_>, place: Place<'_>, problems: &mut Problems) -> Option<Config> {
     let raw = raw::RawConfig::read(&At::default(), &DeValue::Table(tables), problems)?;
-    Some(check::config(raw, path, problems))
+    Some(check::config(raw, place, problems))
 }

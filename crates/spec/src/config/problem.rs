@@ -4,7 +4,12 @@ use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
+use serde_json::Value;
+use toml::de::DeValue;
+
 use super::kind::{KeyAdvice, ProblemKind};
+use super::origin::keep;
+use super::secrecy::suspect;
 use super::snippet::{Snippet, printable};
 
 /// Most problems that are kept of one file; the rest is counted.
@@ -78,8 +83,19 @@ fn line(text: &str, longest: usize) -> String {
 }
 
 /// Whether the value of this key may be a password: it is of an `env`.
-fn is_secret(key: &str) -> bool {
-    key.starts_with("service.") && (key.contains(".env.") || key.ends_with(".env"))
+pub(super) fn is_secret(key: &str) -> bool {
+    let table = key.starts_with("service.") || key.starts_with("process.");
+    table && (key.contains(".env.") || key.ends_with(".env"))
+}
+
+/// Whether the line may hold a password: nobody knows what an unknown key was to be, perhaps one of an `env`
+/// whose header has a slip; and addresses may have a user.
+fn may_be_secret(kind: &ProblemKind) -> bool {
+    match kind {
+        ProblemKind::UnknownKey(_) => true,
+        ProblemKind::Endpoint(address) => address.contains('@'),
+        _ => false,
+    }
 }
 
 /// The same problem, without what was typed. A near miss of a placeholder is no secret.
@@ -110,6 +126,7 @@ pub(super) struct At {
 pub(super) struct Problems {
     found: Vec<(At, ProblemKind)>,
     omitted: usize,
+    seen: Vec<(At, Value)>,
 }
 
 impl Problems {
@@ -120,6 +137,16 @@ impl Problems {
         } else {
             self.omitted += 1;
         }
+    }
+
+    /// Remembers what was written where.
+    pub(super) fn saw(&mut self, at: &At, value: &DeValue<'_>) {
+        self.seen.extend(keep(at, value).map(|value| (at.clone(), value)));
+    }
+
+    /// Everything that was written.
+    pub(super) fn seen(&mut self) -> Vec<(At, Value)> {
+        std::mem::take(&mut self.seen)
     }
 
     /// Whether nothing is wrong.
@@ -145,7 +172,10 @@ impl Problems {
         self.found.sort_by_key(|(at, _)| at.span.start);
         let located = |(at, kind): (At, ProblemKind)| {
             let snippet = Snippet::new(text, &at.span);
-            match is_secret(&at.key) {
+            if matches!(kind, ProblemKind::Syntax(_)) && suspect(text, &at.span) {
+                return Problem { snippet: snippet.covered(), key: at.key, kind };
+            }
+            match is_secret(&at.key) || may_be_secret(&kind) {
                 true => Problem { snippet: snippet.concealed(), key: at.key, kind: concealed(kind) },
                 false => Problem { snippet, key: at.key, kind },
             }

@@ -8,6 +8,7 @@ use toml::de::DeValue;
 use super::kind::{KeyAdvice, ProblemKind};
 use super::problem::{At, Problems};
 use super::read::{Entries, Given, Integer, Read, below, given, integer, mismatch, table};
+use super::schema::{Form, Table};
 use super::similar::similar;
 
 macro_rules! tables {
@@ -20,6 +21,8 @@ macro_rules! tables {
             }
 
             impl Read for $name {
+                const FORM: Form = Form::Table($place);
+
                 fn read(at: &At, value: &DeValue<'_>, out: &mut Problems) -> Option<Self> {
                     let mut this = Self::default();
                     for (key, item) in table(at, value, out)? {
@@ -39,6 +42,10 @@ macro_rules! tables {
         /// Every table of fixed keys: its place in the file, and its keys.
         pub(super) const TABLES: &[(&str, &[&str])] =
             &[$(($place, &[$(stringify!($field)),*])),*];
+
+        /// The same, with the forms of the values.
+        pub(super) const FORMS: &[Table] =
+            &[$(($place, &[$((stringify!($field), <$type as Read>::FORM)),*])),*];
     };
 }
 
@@ -46,12 +53,17 @@ tables! {
     /// The whole file.
     RawConfig at "the top level" {
         did: String,
+        handle: String,
         isolation: String,
         min_isolation: String,
         settings: RawSettings,
         routing: RawRouting,
         service: Entries<RawService>,
+        process: Entries<RawService>,
         instances: Entries<Vec<Given<String>>>,
+        runtimes: Entries<String>,
+        access: RawAccess,
+        observability: RawObservability,
     }
 
     /// Settings of the installation.
@@ -61,6 +73,37 @@ tables! {
         port: Integer,
         trusted_proxies: Vec<Given<String>>,
         max_instances: Integer,
+        health_check_interval: RawDuration,
+        max_restarts: Integer,
+        restart_window: RawDuration,
+        backoff_base_ms: Integer,
+        backoff_max_ms: Integer,
+        tls: RawTls,
+    }
+
+    /// Certificates, as tenement has them.
+    RawTls at "`[settings.tls]`" {
+        enabled: bool,
+        acme_email: String,
+        domain: String,
+        cache_dir: String,
+        staging: bool,
+        https_port: Integer,
+        http_port: Integer,
+        dns_provider: String,
+    }
+
+    /// Whose functions may run here.
+    RawAccess at "`[access]`" {
+        mode: String,
+        allowlist: Vec<Given<String>>,
+        blocklist: Vec<Given<String>>,
+    }
+
+    /// What is told to whom about the work.
+    RawObservability at "`[observability]`" {
+        otlp_endpoint: String,
+        log_format: String,
     }
 
     /// What answers where no name of a service does.
@@ -102,6 +145,18 @@ tables! {
         max_instances: Integer,
         versions: bool,
         listen_tcp: Entries<Integer>,
+        disk_limit: RawSize,
+        runtime: String,
+        port: Integer,
+        socket: String,
+        cpu_shares: Integer,
+        storage_quota_mb: Integer,
+        storage_persist: bool,
+        memory_mb: Integer,
+        vcpus: Integer,
+        vsock_port: Integer,
+        kernel: String,
+        rootfs: String,
     }
 
     /// A health check, written out.
@@ -120,22 +175,34 @@ tables! {
     }
 }
 
-/// Tables of later versions. Ignoring them would leave a policy that nobody enforces.
-pub(super) const LATER: &[&str] = &["runtimes", "access", "observability"];
+/// Keys of `[service.NAME]` that are read for the sake of old files, and recommended to nobody.
+const OLD: &[&str] = &[
+    "runtime",
+    "port",
+    "socket",
+    "cpu_shares",
+    "storage_quota_mb",
+    "storage_persist",
+    "memory_mb",
+    "vcpus",
+    "vsock_port",
+    "kernel",
+    "rootfs",
+];
+
+/// Whether a key is there for the sake of old files, in the table that has these keys.
+pub(super) fn is_old(key: &str, table: &[&str]) -> bool {
+    key == "process" || table.contains(&"command") && OLD.contains(&key)
+}
 
 /// Keys that other systems have, and what serves here.
 const ELSEWHERE: &[(&str, &str)] = &[
     ("cmd", "use `command`"),
-    ("cpu_shares", "use `cpu_weight`, from 1 to 10000; 100 is the default of the kernel"),
     ("cpus", "use `cpu_quota`"),
     ("cwd", "use `workdir`"),
     ("environment", "use `env`"),
-    ("health_check_interval", "use `health = { path = \"/health\", interval = \"30s\" }` in the service"),
-    ("port", "remove it; Insula chooses a port for every instance and sets `PORT` (`{port}`)"),
+    ("health_check_interval", "use `health = { path = \"/health\", interval = \"30s\" }` here"),
     ("services", "use `[service.NAME]`"),
-    ("socket", "remove it; Insula chooses a path for every instance and sets `SOCKET_PATH` (`{socket}`)"),
-    ("storage_persist", "remove it; a tenant's directory always outlives sleep, crashes and upgrades"),
-    ("storage_quota_mb", "remove it; this version cannot enforce a limit on storage"),
     ("timeout", "use `startup_timeout`, `request_timeout`, `stop_timeout` or `idle_timeout`"),
     ("volumes", "use `mounts`"),
 ];
@@ -146,7 +213,6 @@ fn unknown_key(place: &'static str, name: &str) -> ProblemKind {
     let elsewhere = TABLES.iter().find(|(_, keys)| keys.contains(&name));
     let instead = ELSEWHERE.iter().find(|(key, _)| *key == name);
     let advice = match (instead, similar(name, here.iter().copied()), elsewhere) {
-        _ if place == "the top level" && LATER.contains(&name) => return ProblemKind::NotYet,
         (Some(_), _, Some((table, _))) if place == "the top level" => KeyAdvice::BelongsIn(table),
         (Some((_, instead)), _, _) => KeyAdvice::Instead(instead),
         (_, Some(key), _) => KeyAdvice::Similar(key.to_owned()),
@@ -166,6 +232,8 @@ pub(super) enum RawDuration {
 }
 
 impl Read for RawDuration {
+    const FORM: Form = Form::Either(&[Form::Text, Form::Whole]);
+
     fn read(at: &At, value: &DeValue<'_>, out: &mut Problems) -> Option<Self> {
         match value {
             DeValue::String(text) => Some(Self::Text(text.as_ref().to_owned())),
@@ -183,6 +251,8 @@ impl Read for RawDuration {
 pub(super) struct RawSize(pub(super) String);
 
 impl Read for RawSize {
+    const FORM: Form = Form::Text;
+
     fn read(at: &At, value: &DeValue<'_>, out: &mut Problems) -> Option<Self> {
         match value {
             DeValue::String(text) => Some(Self(text.as_ref().to_owned())),
@@ -204,6 +274,8 @@ pub(super) enum RawCommand {
 }
 
 impl Read for RawCommand {
+    const FORM: Form = Form::Either(&[Form::Text, Form::List(&Form::Text)]);
+
     fn read(at: &At, value: &DeValue<'_>, out: &mut Problems) -> Option<Self> {
         match value {
             DeValue::Array(_) => Vec::read(at, value, out).map(Self::Words),
@@ -227,6 +299,8 @@ pub(super) enum RawQuota {
 }
 
 impl Read for RawQuota {
+    const FORM: Form = Form::Either(&[Form::Text, Form::Number]);
+
     fn read(at: &At, value: &DeValue<'_>, out: &mut Problems) -> Option<Self> {
         match value {
             DeValue::String(text) => Some(Self::Text(text.as_ref().to_owned())),
@@ -250,6 +324,8 @@ pub(super) enum RawHealth {
 }
 
 impl Read for RawHealth {
+    const FORM: Form = Form::Either(&[Form::Text, RawCheck::FORM]);
+
     fn read(at: &At, value: &DeValue<'_>, out: &mut Problems) -> Option<Self> {
         match value {
             DeValue::Table(_) => RawCheck::read(at, value, out).map(|check| Self::Table(Box::new(check))),
@@ -273,6 +349,8 @@ pub(super) enum RawMount {
 }
 
 impl Read for RawMount {
+    const FORM: Form = Form::Either(&[Form::Text, RawBind::FORM]);
+
     fn read(at: &At, value: &DeValue<'_>, out: &mut Problems) -> Option<Self> {
         match value {
             DeValue::Table(_) => RawBind::read(at, value, out).map(|bind| Self::Table(Box::new(bind))),

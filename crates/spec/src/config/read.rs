@@ -8,6 +8,7 @@ use toml::de::{DeInteger, DeTable, DeValue};
 
 use super::kind::ProblemKind;
 use super::problem::{At, Problems};
+use super::schema::Form;
 
 /// A value, and where it was written.
 #[derive(Debug, Clone)]
@@ -20,12 +21,16 @@ pub(super) struct Given<T> {
 
 /// A type that a TOML value can be read as.
 pub(super) trait Read: Sized {
+    /// How such a value is written.
+    const FORM: Form;
+
     /// Reads the value; what is wrong with it goes to `out`, and then the answer may be `None`.
     fn read(at: &At, value: &DeValue<'_>, out: &mut Problems) -> Option<Self>;
 }
 
 /// Reads a value and remembers where it was.
 pub(super) fn given<T: Read>(at: At, value: &DeValue<'_>, out: &mut Problems) -> Option<Given<T>> {
+    out.saw(&at, value);
     T::read(&at, value, out).map(|value| Given { at, value })
 }
 
@@ -57,12 +62,26 @@ pub(super) fn below<T>(at: &At, key: &str, spanned: &Spanned<T>) -> At {
 }
 
 impl Read for String {
+    const FORM: Form = Form::Text;
+
     fn read(at: &At, value: &DeValue<'_>, out: &mut Problems) -> Option<Self> {
         match value {
             DeValue::String(text) if text.contains('\0') => out.push(at, ProblemKind::Nul),
             DeValue::String(text) => return Some(text.as_ref().to_owned()),
             other => mismatch(at, other, ("text", "text in double quotes"), out),
         }
+        None
+    }
+}
+
+impl Read for bool {
+    const FORM: Form = Form::Flag;
+
+    fn read(at: &At, value: &DeValue<'_>, out: &mut Problems) -> Option<Self> {
+        if let DeValue::Boolean(flag) = value {
+            return Some(*flag);
+        }
+        mismatch(at, value, ("true or false", "true"), out);
         None
     }
 }
@@ -82,6 +101,8 @@ pub(super) fn integer(at: &At, number: &DeInteger<'_>, out: &mut Problems) -> Op
 }
 
 impl Read for Integer {
+    const FORM: Form = Form::Whole;
+
     fn read(at: &At, value: &DeValue<'_>, out: &mut Problems) -> Option<Self> {
         match value {
             DeValue::Integer(number) => integer(at, number, out),
@@ -93,19 +114,9 @@ impl Read for Integer {
     }
 }
 
-impl Read for bool {
-    fn read(at: &At, value: &DeValue<'_>, out: &mut Problems) -> Option<Self> {
-        match value {
-            DeValue::Boolean(flag) => Some(*flag),
-            other => {
-                mismatch(at, other, ("true or false", "true"), out);
-                None
-            }
-        }
-    }
-}
-
 impl<T: Read> Read for Vec<Given<T>> {
+    const FORM: Form = Form::List(&T::FORM);
+
     fn read(at: &At, value: &DeValue<'_>, out: &mut Problems) -> Option<Self> {
         let DeValue::Array(items) = value else {
             mismatch(at, value, ("an array", "[\"...\", \"...\"]"), out);
@@ -139,6 +150,8 @@ impl<T> Default for Entries<T> {
 }
 
 impl<T: Read> Read for Entries<T> {
+    const FORM: Form = Form::Entries(&T::FORM);
+
     fn read(at: &At, value: &DeValue<'_>, out: &mut Problems) -> Option<Self> {
         let table = table(at, value, out)?;
         let mut entries = Vec::with_capacity(table.len());

@@ -57,6 +57,12 @@ impl Snippet {
         Self { shown: self.shown.chars().enumerate().map(cover).collect(), ..self }
     }
 
+    /// The same place, in a line of which nobody can tell what in it is a value.
+    pub(super) fn covered(self) -> Self {
+        let cover = |c: char| if c == ' ' { c } else { '*' };
+        Self { shown: self.shown.chars().map(cover).collect(), ..self }
+    }
+
     /// Whether what is marked is the name of a key: it is followed by `=`.
     fn marks_a_name(&self) -> bool {
         let behind: String = self.shown.chars().skip(self.indent + self.marks).collect();

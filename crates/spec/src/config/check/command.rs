@@ -64,7 +64,10 @@ impl Check<'_> {
             if name.is_empty() || name.contains('=') {
                 self.problem(&entry.key.at, ProblemKind::EnvName);
             }
-            if let Some((_, slot)) = RESERVED.iter().find(|(reserved, _)| *reserved == name) {
+            // With the very value that it has anyway, the variable says nothing new.
+            let says_the_same = |slot: &str| entry.value.value == format!("{{{slot}}}");
+            let reserved = RESERVED.iter().find(|(reserved, _)| *reserved == name);
+            if let Some((_, slot)) = reserved.filter(|(_, slot)| !says_the_same(slot)) {
                 self.problem(&entry.key.at, ProblemKind::ReservedEnv(slot));
             }
             self.template(&entry.value);

@@ -3,7 +3,9 @@
 //! Checks never stop at the first problem. A value that is wrong is replaced by its default so that the
 //! rest can be checked too; since one problem is enough to refuse the file, no such value is ever used.
 
+mod ancestors;
 mod command;
+mod functions;
 mod network;
 mod paths;
 mod references;
@@ -12,15 +14,30 @@ mod scalars;
 mod service;
 
 pub(super) use network::domain_name;
+pub(super) use paths::data_dir_problem;
+pub(super) use scalars::human;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::kind::ProblemKind;
+use super::origin::{Lines, Written};
 use super::problem::{At, Problems};
 use super::raw::{RawConfig, RawSettings};
 use super::read::Given;
-use super::{Config, Settings};
+use super::{Config, Note, RestartPolicy, Settings};
 use crate::{Level, LevelChoice};
+
+/// Where a file is, and what was said about it elsewhere.
+#[derive(Debug)]
+pub(super) struct Place<'a> {
+    /// The file, absolute.
+    pub(super) path: PathBuf,
+    /// Where its lines begin.
+    pub(super) lines: &'a Lines,
+    /// Root of the tenants' data, absolute, if it was named outside of the file.
+    pub(super) data_dir: Option<PathBuf>,
+}
 
 /// What every check needs: where the file is, what is already known, and where findings go.
 #[derive(Debug)]
@@ -29,30 +46,34 @@ struct Check<'a> {
     base: &'a Path,
     /// Root of the tenants' data, absolute.
     data_dir: PathBuf,
+    lines: &'a Lines,
     problems: &'a mut Problems,
-    notes: Vec<String>,
+    notes: Vec<Note>,
 }
 
-/// Levels that hold for services which name none.
-#[derive(Debug, Clone, Copy)]
+/// What holds for services which say nothing about it.
+#[derive(Debug, Clone)]
 struct Defaults {
     isolation: LevelChoice,
     floor: Option<Level>,
+    restart: RestartPolicy,
+    check_interval: Duration,
 }
 
 /// Checks a whole file. The answer means something only if `problems` stayed empty.
-pub(super) fn config(raw: RawConfig, path: PathBuf, problems: &mut Problems) -> Config {
+pub(super) fn config(mut raw: RawConfig, place: Place<'_>, problems: &mut Problems) -> Config {
+    let Place { path, lines, data_dir } = place;
     let base = path.parent().unwrap_or(Path::new("/")).to_owned();
-    let mut check = Check { base: &base, data_dir: base.clone(), problems, notes: Vec::new() };
+    let mut check = Check { base: &base, data_dir: base.clone(), lines, problems, notes: Vec::new() };
     let settings_at = raw.settings.as_ref().map(|table| table.at.clone()).unwrap_or_default();
-    let settings = check.settings(raw.settings.map(|table| table.value).unwrap_or_default(), &settings_at);
-    let defaults = Defaults {
-        isolation: check.isolation(raw.isolation.as_ref()).unwrap_or_default(),
-        floor: check.floor(raw.min_isolation.as_ref()),
-    };
-    check.levels_agree(&defaults, raw.isolation.as_ref().or(raw.min_isolation.as_ref()));
-    let did = raw.did.and_then(|did| check.did(did));
-    let tables = raw.service.map(|table| table.value).unwrap_or_default();
+    let mut settings = raw.settings.take().map(|table| table.value).unwrap_or_default();
+    let defaults = check.defaults(&raw, &settings);
+    check.tls(settings.tls.take());
+    let settings = check.settings(settings, &settings_at, data_dir);
+    let (did, handle) = (raw.did.take().and_then(|did| check.did(did)), check.handle(raw.handle.take()));
+    let functions = check.functions(raw.runtimes.take(), raw.access.take());
+    let observability = check.observability(raw.observability.take());
+    let tables = check.all_services(raw.service.take(), raw.process.take());
     let names = references::names(&tables);
     let instances = check.instances(raw.instances.map(|table| table.value).unwrap_or_default(), &names);
     check.ports(&settings, &tables, &instances);
@@ -60,17 +81,49 @@ pub(super) fn config(raw: RawConfig, path: PathBuf, problems: &mut Problems) -> 
     let routing = raw.routing.map(|table| table.value).unwrap_or_default();
     let known = routing::Known { names: &names, services: &services, domain: &settings.domain };
     let routing = check.routing(routing, &known);
-    let notes = check.notes;
-    Config { path, did, settings, services, routing, instances, notes }
+    let mut notes = check.notes;
+    notes.sort_by_key(|note| note.line);
+    let (written, named) = (Written::default(), Vec::new());
+    Config {
+        path,
+        did,
+        handle,
+        settings,
+        services,
+        routing,
+        instances,
+        functions,
+        observability,
+        notes,
+        written,
+        named,
+    }
 }
 
 impl Check<'_> {
-    fn settings(&mut self, raw: RawSettings, at: &At) -> Settings {
+    /// What holds for services which say nothing about it.
+    fn defaults(&mut self, raw: &RawConfig, settings: &RawSettings) -> Defaults {
+        let defaults = Defaults {
+            isolation: self.isolation(raw.isolation.as_ref()).unwrap_or_default(),
+            floor: self.floor(raw.min_isolation.as_ref()),
+            restart: self.restart_settings(settings),
+            check_interval: self.check_interval(settings),
+        };
+        let given = raw.isolation.as_ref().or(raw.min_isolation.as_ref());
+        self.levels_agree(defaults.isolation, defaults.floor, given);
+        defaults
+    }
+
+    fn settings(&mut self, raw: RawSettings, at: &At, named: Option<PathBuf>) -> Settings {
         let default_port = Settings::DEFAULT_PORT;
         let data_dir_at = raw.data_dir.as_ref().map_or_else(|| at.clone(), |given| given.at.clone());
         let given = raw.data_dir.and_then(|given| self.path(&given));
-        self.data_dir = given.unwrap_or_else(|| self.base.join(Settings::DEFAULT_DATA_DIR));
-        self.data_dir_is_apart(&data_dir_at);
+        let in_file = given.unwrap_or_else(|| paths::clean(&self.base.join(Settings::DEFAULT_DATA_DIR)));
+        let outside = named.is_some();
+        self.data_dir = named.unwrap_or(in_file);
+        if !outside {
+            self.data_dir_is_apart(&data_dir_at);
+        }
         let blocks = raw.trusted_proxies.map(|list| list.value).unwrap_or_default();
         Settings {
             data_dir: self.data_dir.clone(),
@@ -97,11 +150,12 @@ impl Check<'_> {
 
     /// Remembers something that an operator should know and that is not wrong.
     fn note(&mut self, at: &At, text: &str) {
-        self.notes.push(format!("`{}`: {text}", at.key));
+        let (key, line) = (at.key.clone(), self.lines.of(at.span.start));
+        self.notes.push(Note { key, line, text: text.to_owned() });
     }
 
-    fn levels_agree(&mut self, asked: &Defaults, given: Option<&Given<String>>) {
-        if let (LevelChoice::Fixed(level), Some(floor), Some(given)) = (asked.isolation, asked.floor, given)
+    fn levels_agree(&mut self, asked: LevelChoice, floor: Option<Level>, given: Option<&Given<String>>) {
+        if let (LevelChoice::Fixed(level), Some(floor), Some(given)) = (asked, floor, given)
             && !level.satisfies(floor)
         {
             self.problem(&given.at, ProblemKind::BelowFloor { level, floor });

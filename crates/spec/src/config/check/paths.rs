@@ -31,15 +31,10 @@ impl Check<'_> {
 
     /// The root of all data must not be a directory that programs see whole.
     pub(super) fn data_dir_is_apart(&mut self, at: &At) {
-        let why = if self.data_dir == Path::new("/") {
-            "it is the root of the host"
-        } else if self.base.starts_with(&self.data_dir) {
-            "it holds this file, and tenants' directories would mix with the program's"
-        } else {
-            return;
-        };
-        let path = self.data_dir.display().to_string();
-        self.problem(at, ProblemKind::DataDir { path, why });
+        if let Some(why) = data_dir_problem(self.base, &self.data_dir) {
+            let path = self.data_dir.display().to_string();
+            self.problem(at, ProblemKind::DataDir { path, why });
+        }
     }
 
     /// The working directory: any that is not inside the data of tenants. One above it is the usual case;
@@ -134,6 +129,17 @@ impl Check<'_> {
     fn shows_data(&mut self, at: &At, path: &Path) {
         let (path, data_dir) = (path.display().to_string(), self.data_dir.display().to_string());
         self.problem(at, ProblemKind::ShowsData { path, data_dir });
+    }
+}
+
+/// Why this cannot be the root of all data of a file in the folder `base`.
+pub(in crate::config) fn data_dir_problem(base: &Path, data_dir: &Path) -> Option<&'static str> {
+    if data_dir == Path::new("/") {
+        Some("it is the root of the host")
+    } else if base.starts_with(data_dir) {
+        Some("it holds this file, and tenants' directories would mix with the program's")
+    } else {
+        None
     }
 }
 

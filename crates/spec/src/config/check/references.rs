@@ -28,7 +28,7 @@ impl Check<'_> {
         let mut instances = Instances::new();
         for entry in given.0 {
             let name = &entry.key.value;
-            if !declared.contains(name) && !self.problems.about(&format!("service.{name}")) {
+            if !declared.contains(name) && !self.is_broken(name) {
                 let similar = similar(name, declared.iter().map(String::as_str)).map(str::to_owned);
                 self.problem(&entry.key.at, ProblemKind::UnknownService { name: name.clone(), similar });
             }
@@ -39,6 +39,11 @@ impl Check<'_> {
             }
         }
         instances
+    }
+
+    /// Whether the table of this service is there, but was not understood.
+    fn is_broken(&self, name: &str) -> bool {
+        ["service", "process"].iter().any(|table| self.problems.about(&format!("{table}.{name}")))
     }
 
     fn ids(&mut self, list: &[Given<String>]) -> BTreeSet<InstanceId> {

@@ -13,10 +13,10 @@ use crate::{ByteSize, CpuQuota, CpuWeight, Level, LevelChoice, parse_bytes, pars
 
 /// Longest duration that any key takes, so that adding it to a clock cannot overflow.
 const LONGEST: Duration = Duration::from_secs(365 * 86_400);
-/// Least memory with which a program can be started at all.
-const MEMORY_MIN: ByteSize = ByteSize::mib(1);
+/// Least memory with which a program can be started at all, and least disk that can be counted in blocks.
+const SIZE_MIN: ByteSize = ByteSize::mib(1);
 /// Most memory that a limit can be set to; beyond it kernels round down to "no limit".
-const MEMORY_MAX: ByteSize = ByteSize::mib(1 << 30);
+const SIZE_MAX: ByteSize = ByteSize::mib(1 << 30);
 /// Most CPUs that a quota can name.
 const CPUS_MAX: u32 = 1024;
 
@@ -108,26 +108,27 @@ impl Check<'_> {
         level
     }
 
-    /// A memory limit from whichever of the two keys is there.
-    pub(super) fn memory(
+    /// A limit in bytes from whichever of the two keys is there; `key` is the one with a unit.
+    pub(super) fn size(
         &mut self,
         text: Option<&Given<RawSize>>,
         mib: Option<&Given<Integer>>,
+        key: &'static str,
     ) -> Option<ByteSize> {
         if let (Some(_), Some(mib)) = (text, mib) {
-            self.problem(&mib.at, ProblemKind::SaidTwice("memory"));
+            self.problem(&mib.at, ProblemKind::SaidTwice(key));
         }
         if let Some(given) = mib {
-            let most = MEMORY_MAX.0 / ByteSize::mib(1).0;
+            let most = SIZE_MAX.0 / ByteSize::mib(1).0;
             return self.number(given, 1..=most).map(ByteSize::mib);
         }
         let given = text?;
         let RawSize(text) = &given.value;
         match parse_bytes(text) {
-            Ok(size) if (MEMORY_MIN..=MEMORY_MAX).contains(&size) => return Some(size),
+            Ok(size) if (SIZE_MIN..=SIZE_MAX).contains(&size) => return Some(size),
             Ok(_) => {
                 let value = format!("`{text}`");
-                let (min, max) = (MEMORY_MIN.to_string(), MEMORY_MAX.to_string());
+                let (min, max) = (SIZE_MIN.to_string(), SIZE_MAX.to_string());
                 self.problem(&given.at, ProblemKind::OutOfRange { value, min, max });
             }
             Err(e) => self.problem(&given.at, ProblemKind::Unit(e)),
@@ -178,7 +179,7 @@ fn decimal(text: &str) -> Option<f64> {
 }
 
 /// A duration as it would be typed.
-pub(super) fn human(duration: Duration) -> String {
+pub(in crate::config) fn human(duration: Duration) -> String {
     let (seconds, millis) = (duration.as_secs(), duration.as_millis());
     match seconds {
         _ if duration.is_zero() => "0s".to_owned(),

@@ -10,14 +10,14 @@ use super::super::template::{Piece, pieces};
 use super::super::{HealthCheck, Protocol, RestartMode, RestartPolicy, ServiceSpec, SleepMode};
 use super::scalars::human;
 use super::{Check, Defaults};
-use crate::{InstanceId, Limits, Network, ServiceName};
+use crate::{InstanceId, Level, LevelChoice, Limits, Network, ServiceName};
 
 /// No time at all.
 const ZERO: Duration = Duration::ZERO;
 /// Shortest duration where nothing at all would make no sense.
-const MS: Duration = Duration::from_millis(1);
+pub(super) const MS: Duration = Duration::from_millis(1);
 /// Shortest time between two health checks.
-const CHECK_MIN: Duration = Duration::from_millis(100);
+pub(super) const CHECK_MIN: Duration = Duration::from_millis(100);
 /// Most processes that a kernel can number (`PID_MAX_LIMIT`).
 const PIDS_MAX: u32 = 4_194_304;
 /// Fewest open files with which an ordinary runtime starts.
@@ -29,7 +29,7 @@ const HOLD_MAX: u32 = 65_536;
 /// Most instances that can be a bound.
 const INSTANCES_MAX: u32 = 1_000_000;
 /// Most restarts or failures that can be waited for.
-const COUNT_MAX: u32 = 10_000;
+pub(super) const COUNT_MAX: u32 = 10_000;
 
 const NETWORKS: (&[&str], &[Network]) = (&["isolated", "host"], &[Network::Isolated, Network::Host]);
 const PROTOCOLS: (&[&str], &[Protocol]) = (&["http1", "h2c"], &[Protocol::Http1, Protocol::H2c]);
@@ -47,23 +47,24 @@ impl Check<'_> {
         let name = entry.key.value.parse::<ServiceName>();
         let name = name.map_err(|e| self.problem(&entry.key.at, ProblemKind::Name(e))).ok();
         let mut raw = entry.value.value;
+        self.translate(&mut raw, &entry.key.value);
         let limits = self.limits(&raw);
-        let restart = self.restart(&raw);
-        let levels = self.service_levels(&raw, defaults);
+        let restart = self.restart(&raw, &defaults.restart);
+        let (isolation, floor) = self.service_levels(&raw, defaults);
         let command = self.command(raw.command.take(), list(raw.args.take()), &entry.key.at);
         let by_program = command.first().is_some_and(|program| names_id(program));
         let env = self.env(raw.env.take().map(|table| table.value).unwrap_or_default());
         let mounts = self.mounts(list(raw.mounts.take()));
         let protocol = self.protocol(&raw);
-        let health = raw.health.take().and_then(|health| self.health(health));
+        let health = raw.health.take().and_then(|health| self.health(health, defaults.check_interval));
         let name = name?;
         let spec = ServiceSpec {
             command,
             env,
             workdir: self.workdir(raw.workdir.as_ref(), &entry.key.at),
             data_dir: self.data_dir.join(name.as_str()),
-            isolation: levels.isolation,
-            min_isolation: levels.floor,
+            isolation,
+            min_isolation: floor,
             network: self.word(raw.network.as_ref(), NETWORKS).unwrap_or_default(),
             mounts,
             limits,
@@ -89,27 +90,25 @@ impl Check<'_> {
         self.duration_or(given, MS, default)
     }
 
-    fn service_levels(&mut self, raw: &RawService, defaults: &Defaults) -> Defaults {
-        let levels = Defaults {
-            isolation: self.isolation(raw.isolation.as_ref()).unwrap_or(defaults.isolation),
-            floor: self.floor(raw.min_isolation.as_ref()).or(defaults.floor),
-        };
-        self.levels_agree(&levels, raw.isolation.as_ref().or(raw.min_isolation.as_ref()));
-        levels
+    fn service_levels(&mut self, raw: &RawService, defaults: &Defaults) -> (LevelChoice, Option<Level>) {
+        let isolation = self.isolation(raw.isolation.as_ref()).unwrap_or(defaults.isolation);
+        let floor = self.floor(raw.min_isolation.as_ref()).or(defaults.floor);
+        self.levels_agree(isolation, floor, raw.isolation.as_ref().or(raw.min_isolation.as_ref()));
+        (isolation, floor)
     }
 
     fn limits(&mut self, raw: &RawService) -> Limits {
         Limits {
-            memory: self.memory(raw.memory.as_ref(), raw.memory_limit_mb.as_ref()),
+            memory: self.size(raw.memory.as_ref(), raw.memory_limit_mb.as_ref(), "memory"),
             cpu_weight: raw.cpu_weight.as_ref().map(|given| self.cpu_weight(given)),
             cpu_quota: raw.cpu_quota.as_ref().and_then(|given| self.cpu_quota(given)),
             pids: raw.pids_limit.as_ref().and_then(|given| self.number(given, 1..=PIDS_MAX)),
             open_files: raw.open_files.as_ref().and_then(|given| self.number(given, FILES_MIN..=FILES_MAX)),
+            disk: self.size(raw.disk_limit.as_ref(), raw.storage_quota_mb.as_ref(), "disk_limit"),
         }
     }
 
-    fn restart(&mut self, raw: &RawService) -> RestartPolicy {
-        let default = RestartPolicy::default();
+    fn restart(&mut self, raw: &RawService, default: &RestartPolicy) -> RestartPolicy {
         let max_restarts = raw.max_restarts.as_ref().and_then(|given| self.number(given, 0..=COUNT_MAX));
         let policy = RestartPolicy {
             mode: self.word(raw.restart.as_ref(), RESTARTS).unwrap_or(default.mode),
@@ -139,12 +138,12 @@ impl Check<'_> {
         protocol
     }
 
-    fn health(&mut self, given: Given<RawHealth>) -> Option<HealthCheck> {
-        let default = HealthCheck::at(String::new());
+    fn health(&mut self, given: Given<RawHealth>, interval: Duration) -> Option<HealthCheck> {
+        let default = HealthCheck { interval, ..HealthCheck::at(String::new()) };
         let raw = match given.value {
             RawHealth::Path(value) => {
                 let path = self.url_path(&Given { at: given.at, value });
-                return Some(HealthCheck::at(path));
+                return Some(HealthCheck { path, ..default });
             }
             RawHealth::Table(table) => *table,
         };
