@@ -22,8 +22,8 @@ pub(crate) struct Cli {
     /// Write data as JSON, errors too
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Directory of state, sockets and locks [default: ~/.insula]
-    #[arg(long, global = true, env = "INSULA_HOME", value_name = "DIR")]
+    /// Directory of state, sockets and locks [env: INSULA_HOME] [default: ~/.insula]
+    #[arg(long, global = true, value_name = "DIR")]
     pub(crate) home: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) remote: RemoteArgs,
@@ -73,6 +73,10 @@ pub(crate) enum Verb {
     Openapi,
     /// Show what Insula does, on example services
     Demo(DemoArgs),
+    /// Print what a shell needs to complete the command line
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write one for every verb
+    Man(ManArgs),
     /// Print the version
     Version,
     /// The process that does the work of `serve`; started by it alone
@@ -85,21 +89,24 @@ pub(crate) enum Verb {
 pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) config: ConfigArg,
-    /// Port of the public listener; 0 picks a free one [default: `settings.port`]
+    /// Port of the public listener; 0 picks a free one [env: INSULA_PORT] [default: `settings.port`]
     #[arg(long)]
     pub(crate) port: Option<u16>,
-    /// Domain under which services are reached [default: `settings.domain`]
+    /// Domain under which services are reached [env: INSULA_DOMAIN] [default: `settings.domain`]
     #[arg(long)]
     pub(crate) domain: Option<String>,
     /// Ask nobody on the loopback for a token; refused where others could reach the daemon
     #[arg(long)]
     pub(crate) insecure_api: bool,
+    /// Root of the tenants' data [env: INSULA_DATA_DIR] [default: `settings.data_dir`]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
 }
 
 /// Which configuration.
 #[derive(Debug, Args)]
 pub(crate) struct ConfigArg {
-    /// The configuration file [default: `insula.toml` here or in a directory above]
+    /// The configuration file [env: INSULA_CONFIG] [default: `insula.toml` here or in a directory above]
     #[arg(long, value_name = "PATH")]
     pub(crate) config: Option<PathBuf>,
 }
@@ -170,6 +177,44 @@ pub(crate) struct DoctorArgs {
 pub(crate) enum ConfigVerb {
     /// Check the configuration and list everything that is wrong
     Check(ConfigArg),
+    /// Show the values that hold, and where each comes from
+    Show(ShowArgs),
+    /// Print a JSON Schema of the configuration, for editors
+    Schema,
+}
+
+/// `insula config show`.
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+    /// As for `insula serve`
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
+    /// As for `insula serve`
+    #[arg(long)]
+    pub(crate) domain: Option<String>,
+    /// As for `insula serve`
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Show what nobody set too
+    #[arg(long)]
+    pub(crate) defaults: bool,
+}
+
+/// `insula completions`.
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// `insula man`.
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// Directory to write the pages to; made if it is not there
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
 }
 
 /// `insula token`.

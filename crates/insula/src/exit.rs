@@ -14,7 +14,7 @@
 use std::process::ExitCode;
 
 use insula_api::ClientError;
-use insula_spec::config::{ConfigError, OverrideError};
+use insula_spec::ConfigError;
 
 use crate::failure::Failure;
 use crate::home::HomeError;
@@ -63,9 +63,13 @@ impl Exit {
             return failure.exit;
         }
         if let Some(config) = error.downcast_ref::<ConfigError>() {
-            return if matches!(config, ConfigError::Read { .. }) { Self::NotFound } else { Self::BadConfig };
+            return match config {
+                ConfigError::Read { .. } => Self::NotFound,
+                ConfigError::Override(_) => Self::Usage,
+                _ => Self::BadConfig,
+            };
         }
-        if error.is::<OverrideError>() || error.is::<RemoteError>() {
+        if error.is::<RemoteError>() {
             return Self::Usage;
         }
         if error.is::<LockError>() || error.is::<ListenError>() || error.is::<HomeError>() {
@@ -118,8 +122,9 @@ mod tests {
     #[test]
     fn an_option_that_cannot_be_is_a_matter_of_usage() {
         let text = "[service.a]\ncommand = \"x\"\n";
-        let mut config = insula_spec::Config::parse(text, std::path::Path::new("/srv/insula.toml")).unwrap();
-        let error = anyhow::Error::from(config.listen_at(None, Some("no domain")).unwrap_err());
+        let overrides = crate::environment::overrides(None, Some("no domain"), None).unwrap();
+        let path = std::path::Path::new("/srv/insula.toml");
+        let error = anyhow::Error::from(insula_spec::Config::parse_with(text, path, &overrides).unwrap_err());
         assert_eq!(Exit::of(&error), Exit::Usage);
         assert!(crate::failure::hint(&error).is_some_and(|hint| hint.contains("apps.example.org")));
     }

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use insula_api::ClientError;
+use insula_spec::ConfigError;
 use insula_spec::InvalidName;
-use insula_spec::config::{ConfigError, OverrideError};
 
 use crate::exit::Exit;
 use crate::home::HomeError;
@@ -51,7 +51,6 @@ pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
     first!(
         ClientError,
         ConfigError,
-        OverrideError,
         HomeError,
         LockError,
         ListenError,

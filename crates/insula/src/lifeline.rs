@@ -74,6 +74,8 @@ pub(crate) struct Boot {
     pub(crate) home: PathBuf,
     /// The file that the configuration came from.
     pub(crate) config_path: PathBuf,
+    /// Root of the tenants' data that stands above the file's, absolute.
+    pub(crate) data_dir: PathBuf,
     /// Domain that stands above the file's.
     pub(crate) domain: String,
     /// Port that the public listener really has.
@@ -234,6 +236,7 @@ mod tests {
             version: VERSION,
             home: "/h".into(),
             config_path: "/c".into(),
+            data_dir: "/d".into(),
             domain: "localhost".into(),
             port: 80,
             insecure_api: false,

@@ -11,6 +11,7 @@ mod cli;
 mod cmd;
 mod demo;
 mod doctor;
+mod environment;
 mod exit;
 mod failure;
 mod format;

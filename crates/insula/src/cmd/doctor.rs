@@ -2,13 +2,14 @@
 
 use crate::cli::DoctorArgs;
 use crate::doctor::{self, Diagnosis};
+use crate::environment;
 use crate::exit::Exit;
 use crate::home::Home;
 use crate::printer::{Printer, table};
 
 pub(super) fn run(home: &Home, args: DoctorArgs, printer: Printer) -> anyhow::Result<Exit> {
-    let config = match args.config.config {
-        Some(path) => Some(path),
+    let config = match environment::CONFIG.path(args.config.config)? {
+        Some((_, path)) => Some(path),
         None => std::env::current_dir().ok().and_then(|here| insula_spec::Config::find(&here)),
     };
     let diagnosis = doctor::examine(home, config.as_deref());

@@ -4,6 +4,7 @@ mod act;
 mod audit;
 mod config;
 mod doctor;
+mod generate;
 mod health;
 mod inspect;
 mod logs;
@@ -18,17 +19,19 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use insula_api::Client;
+use insula_spec::config::Origin;
 
-use crate::cli::{Cli, ConfigVerb, Verb};
+use crate::cli::{Cli, Verb};
 use crate::exit::Exit;
 use crate::home::Home;
 use crate::printer::Printer;
 use crate::remote::Remote;
-use crate::{demo, worker};
+use crate::{demo, environment, worker};
 
 /// Does what the command line says.
 pub(crate) fn run(cli: Cli, printer: Printer) -> anyhow::Result<ExitCode> {
-    let home = Home::locate(cli.home)?;
+    let (origin, named) = environment::HOME.path(cli.home)?.unzip();
+    let (origin, home) = (origin.unwrap_or(Origin::Default), Home::locate(named)?);
     // Those that ask no daemon do not care which one is meant.
     let local = matches!(
         cli.verb,
@@ -37,6 +40,8 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> anyhow::Result<ExitCode> {
             | Verb::Demo(_)
             | Verb::Doctor(_)
             | Verb::Config(_)
+            | Verb::Completions(_)
+            | Verb::Man(_)
             | Verb::Openapi
             | Verb::Version
     );
@@ -66,7 +71,9 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> anyhow::Result<ExitCode> {
             Exit::Ok
         }
         Verb::Doctor(args) => doctor::run(&home, args, printer)?,
-        Verb::Config(ConfigVerb::Check(args)) => config::check(args, printer)?,
+        Verb::Config(verb) => config::run((&home, origin), verb, printer)?,
+        Verb::Completions(args) => generate::completions(args.shell, printer)?,
+        Verb::Man(args) => generate::man(args, printer)?,
         Verb::Version => version::run(printer)?,
     };
     Ok(exit.into())

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context;
 use insula_spec::Config;
 
 use super::config;
@@ -11,15 +10,15 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::home::Home;
 use crate::printer::Printer;
-use crate::{parent, trace};
+use crate::{environment, parent, trace};
 
 pub(super) fn run(home: &Home, args: ServeArgs, printer: Printer) -> anyhow::Result<ExitCode> {
     trace::init()?;
-    let path = Config::load(&config::find(args.config)?)?.path;
-    // Each worker gets the text that was checked here, whatever happens to the file later.
-    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
-    let mut config = Config::parse(&text, &path)?;
-    config.listen_at(args.port, args.domain.as_deref())?;
+    let overrides = environment::overrides(args.port, args.domain.as_deref(), args.data_dir)?;
+    let (config, text) = config::read(args.config, &overrides)?;
+    for note in &config.notes {
+        tracing::warn!(key = note.key, line = note.line, "{}", note.text);
+    }
     if args.insecure_api {
         secluded(&config)?;
         printer.talk("warning: every program on this host may use the control API without a token");

@@ -75,6 +75,7 @@ pub(crate) fn serve(
             version: VERSION,
             home: home.path().to_owned(),
             config_path: config.path.clone(),
+            data_dir: config.settings.data_dir.clone(),
             domain: config.settings.domain.clone(),
             port: listeners.port,
             insecure_api,

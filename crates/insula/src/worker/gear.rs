@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 
 use anyhow::Context;
+use insula_spec::config::{Overrides, Source};
 use insula_spec::{Config, InstanceName};
 
 use crate::home::Home;
@@ -42,7 +43,10 @@ impl Gear {
                 Role::Tcp(name) => tcp.push((name, fd.into())),
             }
         }
-        let mut config = Config::parse(&text.context("no configuration was given")?, &boot.config_path)?;
+        let text = text.context("no configuration was given")?;
+        let data_dir = Some((Source::Option("data-dir"), boot.data_dir));
+        let overrides = Overrides { data_dir, ..Overrides::default() };
+        let mut config = Config::parse_with(&text, &boot.config_path, &overrides)?;
         config.settings.port = boot.port;
         config.settings.domain = boot.domain;
         let agent = agent.context("no agent was given")?;
