@@ -23,7 +23,8 @@ pub(crate) fn command<S: AsRef<OsStr>>(home: &Path, arguments: &[S]) -> Command 
     );
     let mut command = Command::new(program);
     command.args(arguments).env("INSULA_HOME", home).stdin(Stdio::null());
-    for name in ["INSULA_SERVER", "INSULA_TOKEN", "INSULA_LOG"] {
+    let settings = ["INSULA_CONFIG", "INSULA_DATA_DIR", "INSULA_DOMAIN", "INSULA_PORT"];
+    for name in ["INSULA_SERVER", "INSULA_TOKEN", "INSULA_LOG"].into_iter().chain(settings) {
         command.env_remove(name);
     }
     command

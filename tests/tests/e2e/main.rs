@@ -18,6 +18,7 @@ mod http;
 mod languages;
 mod limits;
 mod scene;
+mod settings;
 mod sleep;
 mod versions;
 mod wake;
