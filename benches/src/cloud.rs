@@ -40,12 +40,34 @@ idle_timeout = "50ms"
 command = "node server.js"
 idle_timeout = "50ms"
 
+[service.bare]
+command = "./insula-bench app"
+isolation = "process"
+idle_timeout = "50ms"
+
+# Each restart shall be the first in a row, and none the last.
+[service.crash]
+command = "./insula-bench app"
+restart_window = "100ms"
+
+[service.crashbare]
+command = "./insula-bench app"
+isolation = "process"
+restart_window = "100ms"
+
 [service.many]
 command = "./insula-bench app"
+
+[service.checked]
+command = "./insula-bench app"
+health = { path = "/", interval = "100ms", timeout = "90ms", failures = 100 }
 
 [instances]
 hot = ["a"]
 cold = ["a"]
+bare = ["a"]
+crash = ["a"]
+crashbare = ["a"]
 ice = ["a"]
 python = ["a"]
 node = ["a"]
@@ -74,20 +96,32 @@ impl Cloud {
         fs::write(dir.path().join("server.js"), NODE)?;
         fs::write(dir.path().join("insula.toml"), CONFIG)?;
         let insula = fs::canonicalize(insula).with_context(|| format!("`{}`", insula.display()))?;
-        let mut daemon = Self::command(&insula, dir.path())
+        let (daemon, port) = Self::serve(&insula, dir.path())?;
+        Ok(Self { insula, dir, daemon, port })
+    }
+
+    fn serve(insula: &Path, dir: &Path) -> anyhow::Result<(Child, u16)> {
+        let mut daemon = Self::command(insula, dir)
             .args(["serve", "--config"])
-            .arg(dir.path().join("insula.toml"))
+            .arg(dir.join("insula.toml"))
             .stdout(Stdio::piped())
-            .stderr(fs::File::create(dir.path().join("insula.log"))?)
+            .stderr(fs::File::create(dir.join("insula.log"))?)
             .spawn()
             .context("cannot start insula")?;
         let mut line = String::new();
         BufReader::new(daemon.stdout.take().context("no output")?).read_line(&mut line)?;
-        let ready: Value = serde_json::from_str(&line).with_context(|| {
-            format!("insula did not start; see `{}`", dir.path().join("insula.log").display())
-        })?;
+        let ready: Value = serde_json::from_str(&line)
+            .with_context(|| format!("insula did not start; see `{}`", dir.join("insula.log").display()))?;
         let port = ready["port"].as_u64().and_then(|port| u16::try_from(port).ok()).context("no port")?;
-        Ok(Self { insula, dir, daemon, port })
+        Ok((daemon, port))
+    }
+
+    /// Ends it in order, does something to its home, and starts it again.
+    pub(crate) fn restart(&mut self, change: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        self.end()?;
+        change(&self.dir.path().join("home"))?;
+        (self.daemon, self.port) = Self::serve(&self.insula, self.dir.path())?;
+        self.until_shells_wait()
     }
 
     fn command(insula: &Path, dir: &Path) -> Command {
@@ -121,6 +155,21 @@ impl Cloud {
         }
     }
 
+    /// Waits until the blank shells that a wake took are there again.
+    pub(crate) fn until_shells_wait(&self) -> anyhow::Result<()> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let health = self.ask(&["health"])?;
+            // Two of each kind that was asked for.
+            if health["shells"].as_u64().is_some_and(|n| n > 0 && n.is_multiple_of(2)) {
+                return Ok(());
+            }
+            anyhow::ensure!(Instant::now() < until, "no blank shells: {health}");
+            // The command line has no verb that waits for them.
+            thread::park_timeout(Duration::from_millis(10));
+        }
+    }
+
     /// Processes of the daemon alone: parent and worker, without agents and applications.
     pub(crate) fn pids(&self) -> anyhow::Result<Vec<u32>> {
         let worker = self.ask(&["health"])?["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
@@ -134,6 +183,10 @@ impl Cloud {
 
     /// Ends it in order.
     pub(crate) fn stop(mut self) -> anyhow::Result<()> {
+        self.end()
+    }
+
+    fn end(&mut self) -> anyhow::Result<()> {
         self.terminate()?;
         let status = self.daemon.wait()?;
         anyhow::ensure!(status.success(), "insula ended with {status}");

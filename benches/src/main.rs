@@ -10,6 +10,8 @@
 
 mod app;
 mod cloud;
+mod crash;
+mod floor;
 mod http;
 mod memory;
 mod peers;
@@ -39,6 +41,8 @@ struct Extent {
     wakes: usize,
     /// Instances that run at once for the memory slope.
     instances: usize,
+    /// Instances that sleep for the memory slope.
+    sleeping: usize,
 }
 
 fn main() -> ExitCode {
@@ -64,17 +68,18 @@ fn main() -> ExitCode {
 fn run(insula: Option<PathBuf>, extent: Option<&str>) -> anyhow::Result<()> {
     let insula = insula.context("usage: insula-bench PATH-OF-INSULA [quick]")?;
     let extent = match extent {
-        None => Extent { rounds: 4, seconds: 3, wakes: 10, instances: 50 },
-        Some("quick") => Extent { rounds: 3, seconds: 1, wakes: 4, instances: 10 },
+        None => Extent { rounds: 4, seconds: 3, wakes: 10, instances: 200, sleeping: 10_000 },
+        Some("quick") => Extent { rounds: 3, seconds: 1, wakes: 4, instances: 20, sleeping: 2_000 },
         Some(other) => anyhow::bail!("`{other}` is not an extent; say `quick`, or nothing"),
     };
     peers::check()?;
     say(&format!("load before: {}", process::load()?))?;
-    let cloud = cloud::Cloud::start(&insula)?;
+    let mut cloud = cloud::Cloud::start(&insula)?;
     // First: what load leaves behind in an allocator would hide the growth.
-    show(&memory::measure(&cloud, extent)?)?;
+    memory::measure(&mut cloud, extent)?.iter().try_for_each(show)?;
     proxy::measure(&cloud, extent)?.iter().try_for_each(show)?;
     wake::measure(&cloud, extent)?.iter().try_for_each(show)?;
+    crash::measure(&cloud, extent)?.iter().try_for_each(show)?;
     cloud.stop()?;
     say(&format!("load after: {}", process::load()?))
 }

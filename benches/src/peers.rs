@@ -13,11 +13,11 @@ const CONFIG: &str = include_str!("../nginx.conf");
 
 /// Programs that take part, and the package of each.
 const PROGRAMS: [(&str, &str); 5] = [
+    ("cc", "gcc"),
     ("nginx", "nginx-light"),
     ("wrk", "wrk"),
     ("python3", "python3-minimal"),
     ("node", "nodejs"),
-    ("unshare", "util-linux"),
 ];
 
 /// Fails when a peer is not there, and says how to get it.

@@ -1,6 +1,7 @@
 //! What the kernel says about processes and the machine.
 
 use std::fs;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -25,10 +26,32 @@ pub(crate) fn cpu_of(pids: &[u32]) -> anyhow::Result<f64> {
     Ok(total.as_secs_f64())
 }
 
-/// Memory of one process, in KiB (`Pss` of `/proc/PID/smaps_rollup`).
-pub(crate) fn pss_kib(pid: u64) -> anyhow::Result<u32> {
-    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).context("cannot read the memory")?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).context("no `Pss`")?;
+/// Milliseconds of processor time that these processes alone take each second, watched for this long.
+pub(crate) fn cpu_over(pids: &[u32], seconds: u32) -> anyhow::Result<f64> {
+    let before = cpu_of(pids)?;
+    // Nothing is waited for: this is the time in which nothing should happen.
+    thread::park_timeout(Duration::from_secs(seconds.into()));
+    Ok((cpu_of(pids)? - before) * 1000.0 / f64::from(seconds))
+}
+
+/// Memory of these processes alone, in KiB (`Pss` of `/proc/PID/smaps_rollup`).
+pub(crate) fn pss_of(pids: &[u32]) -> anyhow::Result<f64> {
+    let of = |pid: &u32| {
+        let path = format!("/proc/{pid}/smaps_rollup");
+        kib(&fs::read_to_string(path).context("cannot read the memory")?, "Pss:")
+    };
+    pids.iter().map(of).sum()
+}
+
+/// Memory that the kernel itself holds, of the whole machine, in KiB (`/proc/meminfo`).
+pub(crate) fn kernel_kib() -> anyhow::Result<f64> {
+    let text = fs::read_to_string("/proc/meminfo").context("cannot read `/proc/meminfo`")?;
+    ["Slab:", "KernelStack:", "PageTables:", "Percpu:"].into_iter().map(|name| kib(&text, name)).sum()
+}
+
+fn kib(text: &str, name: &str) -> anyhow::Result<f64> {
+    let line =
+        text.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("no `{name}`"))?;
     Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 

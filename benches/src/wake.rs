@@ -1,18 +1,19 @@
 //! The first request to something that sleeps, beside the least that it could take.
 //!
-//! A floor starts the same program with the same arguments and environment in the same folder, and connects
-//! again and again until it answers: every 100 us, or every 1 ms where the start takes tens of milliseconds.
-//! The second floor does so behind namespaces like those of Insula, but for the network, through `unshare`,
-//! which is one more program to execute.
+//! Two floors start the same program with the same arguments and environment in the same folder, and connect
+//! again and again until it answers: one without any wall, every 100 us, or every 1 ms where the start takes
+//! tens of milliseconds; one behind the same walls (`floor.c`). Before a wake of Insula its blank shells wait
+//! again, as they do a moment after any wake.
 //!
 //! What is not the same: Insula's applications have a control group of their own, and with that a share of a
-//! busy machine that the floors do not have. On a machine that is not busy it makes no difference.
+//! busy machine that the first floor does not have. On a machine that is not busy it makes no difference.
 
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::cloud::Cloud;
+use crate::floor::Floor;
 use crate::peers::Running;
 use crate::table::Table;
 use crate::{Extent, http};
@@ -23,8 +24,9 @@ struct Kind {
     instance: &'static str,
     host: &'static str,
     asleep: &'static str,
+    level: &'static str,
     argv: fn(&Path, u16) -> Vec<String>,
-    /// How often the floor tries to connect.
+    /// How often the floor without walls tries to connect.
     every: Duration,
 }
 
@@ -33,12 +35,22 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 const OFTEN: Duration = Duration::from_micros(100);
 const LESS_OFTEN: Duration = Duration::from_millis(1);
 
-const KINDS: [Kind; 4] = [
+const KINDS: [Kind; 5] = [
     Kind {
-        title: "cold wake, static server",
+        title: "cold wake, static server, level namespace",
         instance: "cold:a",
         host: "a.cold.localhost",
         asleep: "asleep",
+        level: "namespace",
+        argv: app,
+        every: OFTEN,
+    },
+    Kind {
+        title: "cold wake, static server, level process",
+        instance: "bare:a",
+        host: "a.bare.localhost",
+        asleep: "asleep",
+        level: "process",
         argv: app,
         every: OFTEN,
     },
@@ -47,6 +59,7 @@ const KINDS: [Kind; 4] = [
         instance: "ice:a",
         host: "a.ice.localhost",
         asleep: "frozen",
+        level: "namespace",
         argv: app,
         every: OFTEN,
     },
@@ -55,6 +68,7 @@ const KINDS: [Kind; 4] = [
         instance: "python:a",
         host: "a.python.localhost",
         asleep: "asleep",
+        level: "namespace",
         argv: python,
         every: LESS_OFTEN,
     },
@@ -63,12 +77,13 @@ const KINDS: [Kind; 4] = [
         instance: "node:a",
         host: "a.node.localhost",
         asleep: "asleep",
+        level: "namespace",
         argv: node,
         every: LESS_OFTEN,
     },
 ];
 
-fn app(dir: &Path, _: u16) -> Vec<String> {
+pub(crate) fn app(dir: &Path, _: u16) -> Vec<String> {
     vec![dir.join("insula-bench").display().to_string(), crate::APP.to_owned()]
 }
 
@@ -86,27 +101,30 @@ fn node(dir: &Path, _: u16) -> Vec<String> {
 
 /// Milliseconds to the first byte, for each kind of application.
 pub(crate) fn measure(cloud: &Cloud, extent: Extent) -> anyhow::Result<Vec<Table>> {
+    let floor = Floor::build(cloud.dir())?;
     let mut tables = Vec::new();
     for kind in &KINDS {
-        let mut table =
-            Table::new(kind.title, "ms", &["floor: spawn + connect", "floor in namespaces", "insula"]);
-        for _ in 0..extent.rounds * extent.wakes {
-            table.add(0, floor(cloud.dir(), kind, &[])?);
-            table.add(1, floor(cloud.dir(), kind, &UNSHARE)?);
+        let subjects = ["floor: same walls by hand", "floor: no walls", "insula"];
+        let mut table = Table::new(kind.title, "ms", &subjects);
+        // The first wake of a kind only makes its shells known.
+        for round in 0..=extent.rounds * extent.wakes {
             cloud.until(kind.instance, kind.asleep)?;
-            table.add(2, http::first_byte(cloud.port, kind.host)?);
+            cloud.until_shells_wait()?;
+            let woken = http::first_byte(cloud.port, kind.host)?;
+            if round > 0 {
+                table.add(0, floor.wake(kind.level, &kind.argv)?);
+                table.add(1, by_hand(cloud.dir(), kind)?);
+                table.add(2, woken);
+            }
         }
         tables.push(table);
     }
     Ok(tables)
 }
 
-const UNSHARE: [&str; 8] =
-    ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount", "--ipc", "--uts"];
-
-fn floor(dir: &Path, kind: &Kind, before: &[&str]) -> anyhow::Result<f64> {
+fn by_hand(dir: &Path, kind: &Kind) -> anyhow::Result<f64> {
     let port = http::free_port()?;
-    let argv: Vec<_> = before.iter().map(|word| (*word).to_owned()).chain((kind.argv)(dir, port)).collect();
+    let argv = (kind.argv)(dir, port);
     let mut command = Command::new(&argv[0]);
     command.args(&argv[1..]).current_dir(dir).env_clear().env("PATH", PATH).env("PORT", port.to_string());
     let started = Instant::now();

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use insula_frames::{FromAgent, ToAgent, VERSION};
+use insula_linux::seccomp::Listens;
 use insula_linux::signals::{self, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{SocketFlags, accept_with};
@@ -33,6 +34,7 @@ enum Source {
     Visitor(usize),
     Output(usize),
     Launchpad,
+    Listens,
 }
 
 fn readable(source: Source, fd: BorrowedFd<'_>) -> (Source, PollFd<'_>) {
@@ -55,6 +57,8 @@ pub(crate) struct Agent {
     scratch: Vec<PathBuf>,
     /// Inside a view, the directory in which the workload makes its socket.
     meeting_place: Option<PathBuf>,
+    /// Tells when the workload begins to listen, where the kernel can.
+    listens: Option<Listens>,
     life: Life,
 }
 
@@ -73,6 +77,7 @@ impl Agent {
             outputs: Vec::new(),
             scratch: Vec::new(),
             meeting_place: None,
+            listens: None,
             life: Life::Blank(launchpad),
         })
     }
@@ -126,6 +131,7 @@ impl Agent {
         }
         all.extend(self.visitors.iter().enumerate().map(|(n, v)| readable(Source::Visitor(n), v.as_fd())));
         all.extend(self.outputs.iter().enumerate().map(|(n, o)| readable(Source::Output(n), o.as_fd())));
+        all.extend(self.listens.iter().map(|l| readable(Source::Listens, l.as_fd())));
         all.extend(self.life.starting().map(|pad| readable(Source::Launchpad, pad.as_fd())));
         all
     }
@@ -139,6 +145,10 @@ impl Agent {
             Source::Output(n) => self.read_output(n),
             Source::Launchpad => {
                 self.settle_start();
+                Ok(())
+            }
+            Source::Listens => {
+                self.pass_listen();
                 Ok(())
             }
         }

@@ -11,13 +11,16 @@ use std::os::unix::net::UnixStream;
 
 use insula_frames::{LaunchPlan, Step, ToAgent};
 use insula_linux::fork::{self, Fork};
-use insula_linux::{credentials, seccomp, signals};
+use insula_linux::seccomp::Listens;
+use insula_linux::{credentials, scm, seccomp, signals};
 use rustix::process::{Pid, Resource, Rlimit};
 
 use crate::stage0::join;
 
 /// A failure on its way from the launchpad: the step, then the error number.
 const REPORT: usize = 5;
+/// What the launchpad says in the place of a step when it is ready. Beside it may come what tells of listens.
+const READY: u8 = u8::MAX;
 
 /// The waiting child, seen from the agent.
 pub(crate) struct Launchpad {
@@ -25,6 +28,8 @@ pub(crate) struct Launchpad {
     control: UnixStream,
     pub(crate) stdout: OwnedFd,
     pub(crate) stderr: OwnedFd,
+    /// What it failed at before it was ready.
+    failed: Option<(Step, i32)>,
 }
 
 /// What became of an execution.
@@ -47,11 +52,11 @@ impl Launchpad {
         rustix::io::ioctl_fionbio(&stderr, true)?;
         // SAFETY: the agent has one thread for all its life.
         match unsafe { fork::fork() }? {
-            Fork::Parent(pid) => Ok(Self { pid, control, stdout, stderr }),
+            Fork::Parent(pid) => Ok(Self { pid, control, stdout, stderr, failed: None }),
             Fork::Child => {
                 drop(control);
                 let outputs = [stdout_w.as_raw_fd(), stderr_w.as_raw_fd()];
-                let done = get_ready(groups, filters).and_then(|()| stand_by(&theirs, outputs));
+                let done = get_ready(&theirs, groups, filters).and_then(|()| stand_by(&theirs, outputs));
                 fork::leave(i32::from(done.or_else(|failure| report(&theirs, failure)).is_err()))
             }
         }
@@ -60,6 +65,25 @@ impl Launchpad {
     /// Its pid, which the workload will have.
     pub(crate) fn pid(&self) -> Pid {
         self.pid
+    }
+
+    /// Waits until it is ready, which it usually has been for long. Answers what tells of its listens, where
+    /// the kernel can.
+    pub(crate) fn ready(&mut self) -> io::Result<Option<Listens>> {
+        let (mut word, mut fds) = ([0; 1], Vec::new());
+        loop {
+            match scm::recv(&self.control, &mut word, &mut fds) {
+                Ok(1) if word[0] == READY => return Ok(fds.pop().map(Listens::new)),
+                Ok(1) => break,
+                Ok(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        let mut errno = [0; REPORT - 1];
+        self.control.read_exact(&mut errno)?;
+        self.failed = Some((Step::from_code(word[0]).unwrap_or(Step::Exec), i32::from_le_bytes(errno)));
+        Err(io::ErrorKind::BrokenPipe.into())
     }
 
     /// Tells it what to execute.
@@ -72,6 +96,9 @@ impl Launchpad {
 
     /// What became of it. The child's end closes when the program is executed.
     pub(crate) fn outcome(&mut self) -> Outcome {
+        if let Some((step, errno)) = self.failed {
+            return Outcome::Failed(step, errno);
+        }
         let mut report = [0; REPORT];
         match self.control.read(&mut report) {
             Ok(0) => Outcome::Executed,
@@ -100,11 +127,15 @@ fn at(step: Step) -> impl FnOnce(io::Error) -> Failure {
 }
 
 /// What can be done before it is known what to execute.
-fn get_ready(groups: &[OwnedFd], filters: &[Vec<u8>]) -> Result<(), Failure> {
+fn get_ready(control: &UnixStream, groups: &[OwnedFd], filters: &[Vec<u8>]) -> Result<(), Failure> {
     join(groups).map_err(at(Step::Limits))?;
-    if !filters.is_empty() {
-        rustix::thread::set_no_new_privs(true).map_err(|e| (Step::Filter, e.into()))?;
-    }
+    rustix::thread::set_no_new_privs(true).map_err(|e| (Step::Filter, e.into()))?;
+    // Before the filters, which know nothing of it. It is a convenience: without it the agent looks again and
+    // again.
+    let listens = seccomp::stop_listens().ok();
+    let fds: Vec<_> = listens.iter().map(AsFd::as_fd).collect();
+    scm::send(control, &[READY], &fds).map_err(at(Step::Filter))?;
+    drop(listens);
     filters.iter().try_for_each(|filter| seccomp::install(filter)).map_err(at(Step::Filter))
 }
 

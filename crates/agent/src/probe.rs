@@ -1,4 +1,5 @@
-//! Does the workload accept connections yet? Asked from inside, with a back-off from 100 us to 20 ms.
+//! Does the workload accept connections yet? Asked from inside, with a back-off from 100 us to 20 ms, which
+//! begins again when the workload calls listen(2).
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -15,6 +16,8 @@ use rustix::net::{
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 
 const FIRST: Duration = Duration::from_micros(100);
+/// The time that listen(2) may take once it was let go on.
+const SOON: Duration = Duration::from_micros(20);
 const LAST: Duration = Duration::from_millis(20);
 
 /// Where something accepted, and the connection that showed it.
@@ -39,6 +42,12 @@ impl Prober {
     /// When it wants to look next.
     pub(crate) fn due(&self) -> Instant {
         self.due
+    }
+
+    /// It is about to listen: looks at once, and often.
+    pub(crate) fn hurry(&mut self) {
+        self.pause = SOON;
+        self.due = Instant::now() + SOON;
     }
 
     /// Looks now.

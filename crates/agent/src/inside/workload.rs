@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use insula_frames::{Ended, FromAgent, LaunchPlan, Step};
 use insula_linux::credentials;
+use insula_linux::seccomp::Listens;
 use rustix::process::DumpableBehavior;
 use rustix::thread::CapabilitySet;
 
@@ -50,7 +51,11 @@ impl Agent {
         self.furnish(plan, fds)?;
         rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
             .map_err(|e| (Step::Walls, e.into(), "non-dumpable".to_owned()))?;
-        if let Err(e) = pad.launch(plan) {
+        self.listens = None;
+        if let Err(e) = pad.ready().and_then(|listens| {
+            self.listens = listens;
+            pad.launch(plan)
+        }) {
             // It may have told why it is not there any more.
             let (step, e) = match pad.outcome() {
                 Outcome::Failed(step, errno) => (step, io::Error::from_raw_os_error(errno)),
@@ -116,6 +121,21 @@ impl Agent {
         let frame = FromAgent::Listening { v6: found.v6, unix: found.unix, passed: true };
         if let Some(host) = &mut self.host {
             host.send_with(&frame, vec![found.connection]);
+        }
+    }
+
+    /// The workload, or something it started, is about to listen: it goes on, and is looked for at once.
+    pub(super) fn pass_listen(&mut self) {
+        match self.listens.as_ref().map(Listens::pass) {
+            Some(Ok(true)) => match &mut self.life {
+                Life::Running(Running { prober: Some(prober), .. }) | Life::Starting(_, prober) => {
+                    prober.hurry()
+                }
+                _ => {}
+            },
+            // Nobody is left. Without this end a call would fail, so it is kept until then.
+            Some(Ok(false) | Err(_)) => self.listens = None,
+            None => {}
         }
     }
 

@@ -19,6 +19,7 @@
 #[cfg(feature = "host")]
 mod call;
 mod install;
+mod listens;
 #[cfg(feature = "host")]
 mod profile;
 #[cfg(feature = "host")]
@@ -27,5 +28,6 @@ pub mod table;
 #[cfg(feature = "host")]
 pub use call::{Call, Condition, Conditional, Group};
 pub use install::install;
+pub use listens::{Listens, stop_listens};
 #[cfg(feature = "host")]
 pub use profile::{ProfileError, Program, default_profile, reference};

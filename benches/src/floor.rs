@@ -1,0 +1,71 @@
+//! The least that something could take: `floor.c`, which does by hand what Insula does, behind the same walls.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::Context;
+
+use crate::http;
+
+const SOURCE: &str = include_str!("../floor.c");
+/// What Insula gives a service that names no `PATH`.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The program, built for this run.
+#[derive(Debug)]
+pub(crate) struct Floor {
+    program: PathBuf,
+    workdir: PathBuf,
+}
+
+impl Floor {
+    /// Builds it in this folder, which is also where applications are found.
+    pub(crate) fn build(dir: &Path) -> anyhow::Result<Self> {
+        let (source, program) = (dir.join("floor.c"), dir.join("floor"));
+        fs::write(&source, SOURCE)?;
+        let built = Command::new("cc").args(["-O2", "-o"]).arg(&program).arg(&source).status();
+        anyhow::ensure!(built.context("cannot start `cc`")?.success(), "`floor.c` does not compile");
+        Ok(Self { program, workdir: dir.to_owned() })
+    }
+
+    /// Milliseconds from the start of this program to the first byte, behind the walls of a level.
+    pub(crate) fn wake(&self, level: &str, argv: &dyn Fn(&Path, u16) -> Vec<String>) -> anyhow::Result<f64> {
+        let all = self.run("wake", level, &[], argv)?;
+        all.first().copied().context("the floor told nothing")
+    }
+
+    /// Milliseconds from each kill to the next first byte.
+    pub(crate) fn respawn(
+        &self,
+        level: &str,
+        rounds: usize,
+        argv: &dyn Fn(&Path, u16) -> Vec<String>,
+    ) -> anyhow::Result<Vec<f64>> {
+        self.run("respawn", level, &[rounds.to_string()], argv)
+    }
+
+    fn run(
+        &self,
+        what: &str,
+        level: &str,
+        more: &[String],
+        argv: &dyn Fn(&Path, u16) -> Vec<String>,
+    ) -> anyhow::Result<Vec<f64>> {
+        let port = http::free_port()?;
+        let output = Command::new(&self.program)
+            .args([what, level, &port.to_string()])
+            .arg(&self.workdir)
+            .args(more)
+            .args(argv(&self.workdir, port))
+            .env_clear()
+            .env("PATH", PATH)
+            .stdin(Stdio::null())
+            .output()
+            .context("cannot start the floor")?;
+        let told = String::from_utf8_lossy(&output.stderr);
+        anyhow::ensure!(output.status.success(), "the floor failed (it needs root): {}", told.trim());
+        let text = String::from_utf8(output.stdout)?;
+        text.lines().map(|line| line.parse().context("the floor told something else")).collect()
+    }
+}
