@@ -93,6 +93,11 @@ impl<O: Operations> Control<O> {
         Inside::new(self.router(stop.clone()), stop)
     }
 
+    #[cfg(test)]
+    pub(super) fn keys(&self) -> &Arc<Keys> {
+        &self.keys
+    }
+
     fn router(&self, stop: CancellationToken) -> Router {
         let (operations, keys) = (Arc::clone(&self.operations), Arc::clone(&self.keys));
         handlers::router(Arc::new(Shared { operations, keys, stop }))

@@ -1,5 +1,7 @@
 //! The control API over a real socket, with made-up rooms below it.
 
 mod api;
+mod described;
 mod fake;
+mod network;
 mod peer;

@@ -166,6 +166,9 @@ impl Operations for std::sync::Arc<Fake> {
         action: Action,
         timeout: Option<Duration>,
     ) -> Result<Summary, ControlError> {
+        if name.id.as_str() == "slow" {
+            std::future::pending::<()>().await;
+        }
         self.acted.lock().unwrap().push((action, timeout));
         known(name)
     }
