@@ -10,7 +10,7 @@ use std::time::Duration;
 use insula_edge::public::{Exchange, Observer, Proxy, Settings, Tenants};
 use insula_isolation::{BoxFuture, Connect, Stream};
 use insula_services::{Lease, LeaseError};
-use insula_spec::InstanceName;
+use insula_spec::{InstanceName, Protocol};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -155,6 +155,7 @@ pub(crate) fn request(method: &str, path: &str, fields: &str, body: &str) -> Str
 #[derive(Debug)]
 pub(crate) struct App {
     address: SocketAddr,
+    protocol: Protocol,
     connections: Arc<AtomicUsize>,
     accepting: Option<JoinHandle<()>>,
 }
@@ -176,7 +177,7 @@ impl App {
                 tokio::spawn(script(before, Wire::new(stream)));
             }
         });
-        Self { address, connections, accepting: Some(accepting) }
+        Self { address, protocol: Protocol::Http1, connections, accepting: Some(accepting) }
     }
 
     /// Reads each request whole and answers 200 with its path and body; tells of every head.
@@ -201,13 +202,18 @@ impl App {
 
     /// Something at a known address, perhaps nothing.
     pub(crate) fn at(address: SocketAddr) -> Self {
-        Self { address, connections: Arc::default(), accepting: None }
+        Self { address, protocol: Protocol::Http1, connections: Arc::default(), accepting: None }
     }
 
     /// One that nobody is at any more.
     pub(crate) fn gone() -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         Self::at(listener.local_addr().unwrap())
+    }
+
+    /// The same, of a service that says it speaks HTTP/2.
+    pub(crate) fn speaking_h2c(self) -> Self {
+        Self { protocol: Protocol::H2c, ..self }
     }
 
     pub(crate) fn port(&self) -> String {
@@ -249,9 +255,9 @@ pub(crate) struct Runs {
 }
 
 impl Runs {
-    fn new(address: SocketAddr, request_timeout: Duration) -> Self {
+    fn new(app: &App, request_timeout: Duration) -> Self {
         let refused = Arc::default();
-        let lease = lease(address, &refused, request_timeout);
+        let lease = lease(app, &refused, request_timeout);
         Self { current: Arc::new(watch::Sender::new(lease)), refused, request_timeout }
     }
 
@@ -262,7 +268,7 @@ impl Runs {
 
     /// The next run begins.
     pub(crate) fn begin(&self, app: &App) {
-        self.current.send_replace(lease(app.address, &self.refused, self.request_timeout));
+        self.current.send_replace(lease(app, &self.refused, self.request_timeout));
     }
 
     /// Waits until so many connections were refused.
@@ -282,9 +288,10 @@ impl Runs {
     }
 }
 
-fn lease(address: SocketAddr, refused: &Arc<watch::Sender<usize>>, request_timeout: Duration) -> Lease {
+fn lease(app: &App, refused: &Arc<watch::Sender<usize>>, request_timeout: Duration) -> Lease {
     let name = "notes:alice".parse().unwrap();
-    Lease::detached(name, Arc::new(Dial(address, Arc::clone(refused))), request_timeout)
+    let dial = Arc::new(Dial(app.address, Arc::clone(refused)));
+    Lease::detached_as(name, dial, request_timeout, app.protocol)
 }
 
 /// `notes:alice` runs; every other instance fails as its id says.
@@ -408,7 +415,7 @@ fn proxy(
     request_timeout: Duration,
 ) -> (Proxy<Town>, mpsc::UnboundedReceiver<Told>, Runs) {
     let (tell, told) = mpsc::unbounded_channel();
-    let runs = Runs::new(app.address, request_timeout);
+    let runs = Runs::new(app, request_timeout);
     let town = Town { alice: runs.clone() };
     (Proxy::new(town, settings, Arc::new(Diary(Mutex::new(tell)))), told, runs)
 }

@@ -4,6 +4,12 @@
 mod connections;
 mod failures;
 mod framing;
+mod h2;
+mod h2_floods;
+mod h2_flow;
+mod h2_frames;
+mod h2_harness;
+mod h2c;
 mod harness;
 mod runs;
 mod smuggling;
