@@ -93,7 +93,10 @@ async fn cookies_are_joined_and_nothing_of_the_connection_passes() {
 async fn answers_come_whatever_their_framing() {
     for (raw, body) in [
         ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-A: b\r\n\r\nhello", "hello"),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n", "hello"),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n",
+            "hello",
+        ),
         ("HTTP/1.0 200 OK\r\n\r\nhello", "hello"),
         ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nKeep-Alive: x\r\nConnection: x-b\r\nX-B: c\r\n\r\n", ""),
         ("HTTP/1.1 204 No Content\r\n\r\n", ""),

@@ -80,13 +80,9 @@ pub(crate) fn block(fields: &[(String, Vec<u8>)]) -> Vec<u8> {
 
 /// A GET of the one instance that is there.
 pub(crate) fn get(stream: u32, flags: u8) -> Frame {
-    let fields = [
-        (":method", "GET"),
-        (":scheme", "http"),
-        (":authority", "alice.notes.localhost"),
-        (":path", "/"),
-    ]
-    .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
+    let fields =
+        [(":method", "GET"), (":scheme", "http"), (":authority", "alice.notes.localhost"), (":path", "/")]
+            .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
     Frame::new(HEADERS, END_HEADERS | flags, stream, block(&fields))
 }
 

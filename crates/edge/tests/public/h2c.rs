@@ -193,7 +193,11 @@ async fn a_stream_without_an_answer_is_asked_again_only_if_that_is_safe() {
     let front = Front::before(&app).await;
     let mut client = Client::of(&front).await;
     assert_eq!(client.get("/").await.status, 200);
-    assert_eq!(client.get("/").await.status, 200, "the second stream of the session is reset, the third answers");
+    assert_eq!(
+        client.get("/").await.status,
+        200,
+        "the second stream of the session is reset, the third answers"
+    );
     assert_eq!(seen.load(Ordering::SeqCst), 3);
     let answer = client.ask(request("POST", "/"), "x").await;
     assert_eq!(answer.status, 502, "{}", answer.body);

@@ -216,6 +216,10 @@ impl App {
         Self { protocol: Protocol::H2c, ..self }
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     pub(crate) fn port(&self) -> String {
         self.address.port().to_string()
     }
