@@ -1,0 +1,234 @@
+//! The control API over the network, as its users see it.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use insula_tests::{Answer, Options, Place, Reply, Request, Server, wait_until};
+use serde_json::Value;
+
+use crate::common::app;
+
+/// A value that is in the configuration and may be nowhere else.
+const CANARY: &str = "canary-5f0c1e9b7a";
+
+fn at_apex(server: &Server, path: &str) -> Request {
+    Request::get(&format!("localhost:{}", server.address().port()), path)
+}
+
+fn ask(server: &Server, token: &str, path: &str) -> Reply {
+    at_apex(server, path).header("Authorization", &format!("Bearer {token}")).send(server.address()).unwrap()
+}
+
+fn token(server: &Server, arguments: &[&str]) -> String {
+    let mut words = vec!["token", "create", "--name", "test"];
+    words.extend(arguments);
+    server.cli(&words).ok().stdout.trim().to_owned()
+}
+
+/// Runs the command line against the public address, as the holder of a token.
+fn remote(server: &Server, token: &str, arguments: &[&str]) -> Answer {
+    let built = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/debug/insula");
+    let insula = std::env::var_os("INSULA_BIN").map_or_else(|| built.into(), std::path::PathBuf::from);
+    let mut command = Command::new(insula);
+    let nowhere = server.place().path().join("nowhere");
+    command.args(arguments).env("INSULA_HOME", nowhere).env("INSULA_TOKEN", token);
+    command.env("INSULA_SERVER", format!("http://localhost:{}", server.address().port()));
+    command.output().unwrap().into()
+}
+
+#[test]
+fn the_api_is_at_the_domain_itself_and_only_there() {
+    let server = Server::start(&app("serve", "", &["a"]));
+    let health = at_apex(&server, "/v1/health").send(server.address()).unwrap().expect(200).json();
+    assert!(health["version"].is_string() && health["pid"].is_null() && health["config"].is_null(), "{health}");
+    let described = at_apex(&server, "/openapi.json").send(server.address()).unwrap().expect(200).json();
+    assert_eq!(described, server.cli(&["openapi"]).ok().json());
+    let refused = at_apex(&server, "/v1/instances").send(server.address()).unwrap().expect(401);
+    assert_eq!(refused.json()["code"], "no_token");
+    assert!(refused.header("www-authenticate").is_some_and(|v| v.starts_with("Bearer")), "{refused:?}");
+    // A tenant's paths are its own, whatever they are called.
+    let tenant = server.get("app:a", "/v1/health");
+    assert!(!tenant.text().contains("\"version\""), "{}", tenant.text());
+    at_apex(&server, "/").send(server.address()).unwrap().expect(404);
+}
+
+#[test]
+fn the_command_line_works_from_elsewhere_with_a_token() {
+    let server = Server::start(&app("serve", "", &["a"]));
+    server.get("app:a", "/log?n=3").expect(200);
+    let admin = token(&server, &[]);
+    assert!(remote(&server, &admin, &["ps"]).ok().stdout.contains("app:a"));
+    remote(&server, &admin, &["restart", "app:a"]).ok();
+    wait_until("the lines are there", || {
+        remote(&server, &admin, &["logs", "app:a"]).ok().stdout.contains("line 3").then_some(())
+    });
+    // From a file, which must be closed to others.
+    let file = server.place().path().join("token");
+    std::fs::write(&file, &admin).unwrap();
+    let named = |mode| {
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(mode)).unwrap();
+        remote(&server, "", &["--token-file", file.to_str().unwrap(), "ps"])
+    };
+    named(0o600).ok();
+    assert_eq!(named(0o644).code, 2);
+    // Without one, and with one that was revoked.
+    let none = remote(&server, "", &["ps"]);
+    assert!(none.code == 4 && none.stderr.contains("INSULA_TOKEN"), "{none:?}");
+    let id = admin.split('_').nth(2).unwrap();
+    server.cli(&["token", "revoke", id]).ok();
+    let revoked = remote(&server, &admin, &["ps"]);
+    assert_eq!(revoked.code, 4, "{revoked:?}");
+    assert!(server.cli(&["token", "ls"]).ok().stdout.contains("revoked"));
+    // A token typed in the place of an id is not repeated.
+    let typed = server.cli(&["token", "revoke", "insula_a_x"]);
+    assert_eq!(typed.code, 2, "{typed:?}");
+}
+
+#[test]
+fn a_tenant_sees_its_own_and_nothing_of_the_host() {
+    let server = Server::start(&app("serve", "", &["a", "b"]));
+    server.get("app:a", "/").expect(200);
+    let tenant = token(&server, &["--tenant", "app:a"]);
+    for path in ["/v1/instances/app:a", "/v1/instances/app:a/why", "/v1/instances/app:a/logs"] {
+        let text = ask(&server, &tenant, path).expect(200).text();
+        let root = server.place().path().to_str().unwrap().to_owned();
+        let pid = server.app("app:a").pid.to_string();
+        assert!(!text.contains(&root) && !text.contains(&format!("pid {pid}")), "{path}: {text}");
+    }
+    for path in ["/v1/instances", "/v1/instances/app:b", "/v1/instances/app:nobody", "/v1/tokens", "/v1/audit"] {
+        assert_eq!(ask(&server, &tenant, path).expect(403).json()["code"], "out_of_scope", "{path}");
+    }
+    remote(&server, &tenant, &["inspect", "app:a"]).ok();
+    remote(&server, &tenant, &["restart", "app:a"]).ok();
+    assert_eq!(remote(&server, &tenant, &["stop", "app:a"]).code, 4);
+    assert_eq!(remote(&server, &tenant, &["restart", "app:b"]).code, 4);
+}
+
+#[test]
+fn every_change_is_in_the_audit_log_and_survives_the_daemon() {
+    let mut server = Server::start(&app("serve", "", &["a"]));
+    let admin = token(&server, &[]);
+    server.cli(&["stop", "app:a"]).ok();
+    remote(&server, &admin, &["spawn", "app:a"]).ok();
+    assert_eq!(remote(&server, &admin, &["stop", "app:nobody"]).code, 3);
+    let told = |server: &Server| {
+        let audit = server.cli(&["audit", "--after", "0", "--json"]).ok().json();
+        let word = |r: &Value, name: &str| r[name].as_str().unwrap_or("-").to_owned();
+        let line = |r: &Value| format!("{} {} {}", word(&r["who"], "kind"), word(r, "target"), word(r, "code"));
+        audit["records"].as_array().unwrap().iter().map(line).collect::<Vec<_>>()
+    };
+    let expected =
+        ["unix - ok", "unix app:a ok", "token app:a ok", "token app:nobody unknown_instance"];
+    assert_eq!(told(&server), expected);
+    server.kill_parent();
+    server.start_again();
+    assert_eq!(told(&server), expected);
+    assert!(server.cli(&["audit"]).ok().stdout.contains("/v1/instances/{name}/stop"));
+    remote(&server, &admin, &["ps"]).ok();
+}
+
+#[test]
+fn who_guesses_waits_whatever_address_it_claims() {
+    let server = Server::start(&app("serve", "", &["a"]));
+    let admin = token(&server, &[]);
+    let guess = |i: usize| {
+        let address = format!("192.0.2.{i}");
+        at_apex(&server, "/v1/instances")
+            .header("Authorization", "Bearer insula_guess")
+            .header("Insula-Client", &address)
+            .header("Insula_Client", &address)
+            .header("X-Forwarded-For", &address)
+            .header("Connection", "insula-client")
+            .send(server.address())
+            .unwrap()
+            .status
+    };
+    assert_eq!((0..10).map(guess).collect::<Vec<_>>(), [401; 10]);
+    assert_eq!(guess(11), 429, "a claimed address was believed");
+    assert!(ask(&server, &admin, "/v1/instances").expect(429).header("retry-after").is_some());
+    // The owner's own way in, and the tenants, notice nothing.
+    server.cli(&["ps"]).ok();
+    server.get("app:a", "/").expect(200);
+    wait_until("the address has cooled down", || (ask(&server, &admin, "/v1/instances").status == 200).then_some(()));
+}
+
+#[test]
+fn an_open_api_is_refused_where_others_come_and_works_on_the_loopback() {
+    let config = app("serve", "", &["a"]);
+    let place = Place::new();
+    let path = place.configure(&config);
+    let path = path.to_str().unwrap();
+    let refused =
+        Answer::of(&place.home(), &["serve", "--insecure-api", "--domain", "apps.example.org", "--config", path]);
+    assert!(refused.code == 4 && refused.stderr.contains("insula token create"), "{refused:?}");
+    let options = Options { arguments: vec!["--insecure-api".to_owned()], ..Options::default() };
+    let server = Server::with(Place::new(), &config, &options);
+    at_apex(&server, "/v1/instances").send(server.address()).unwrap().expect(200);
+    let stop = |fields: &[(&str, &str)]| {
+        let host = format!("localhost:{}", server.address().port());
+        let request = Request::post(&host, "/v1/instances/app:a/stop", "{}");
+        fields.iter().fold(request, |r, (name, value)| r.header(name, value)).send(server.address()).unwrap().status
+    };
+    assert_eq!(stop(&[("Origin", "http://evil.example")]), 403, "a web page stopped an instance");
+    assert_eq!(stop(&[("Content-Type", "text/plain")]), 415);
+    assert_eq!(stop(&[]), 200);
+    assert!(server.cli(&["audit"]).ok().stdout.contains("anonymous"));
+}
+
+#[test]
+fn a_seeded_secret_and_a_token_are_nowhere() {
+    let services = app("serve", "", &["a"])
+        + "\n[service.broken]\ncommand = \"no-such-program\"\nworkdir = \"$APPS\"\n[service.broken.env]\nPASSWORD = \"canary-5f0c1e9b7a\"\n";
+    let config = services.replacen("[service.app.env]", &format!("[service.app.env]\nPASSWORD = \"{CANARY}\""), 1);
+    let options = Options { env: vec![("INSULA_LOG".to_owned(), "debug".to_owned())], ..Options::default() };
+    let server = Server::with(Place::new(), &config, &options);
+    let inside = server.get("app:a", "/probe?name=view&target=x").text();
+    assert!(inside.contains(CANARY) || server.app("app:a").environ().contains(CANARY), "the app has no secret");
+    let admin = token(&server, &[]);
+    let secret = admin.split('_').nth(3).unwrap();
+    remote(&server, &admin, &["restart", "app:a"]).ok();
+    assert_ne!(remote(&server, &admin, &["spawn", "broken:a"]).code, 0);
+    let mut outputs = vec![server.said()];
+    for words in [
+        &["ps"][..], &["inspect", "app:a"], &["why", "app:a"], &["why", "broken:a"], &["inspect", "broken:a"],
+        &["logs", "app:a"], &["health"], &["audit"], &["token", "ls"], &["openapi"],
+    ] {
+        let json = [words, &["--json"]].concat();
+        for answer in [server.cli(words), server.cli(&json), remote(&server, &admin, &json)] {
+            outputs.push(format!("{answer:?}"));
+        }
+    }
+    for path in ["/v1/health?token=x", "/v1/nothing", "/v1/instances/app:a/logs?tail=x", "/v1/audit", "/v1/instances/broken:a/why"] {
+        outputs.push(ask(&server, &admin, path).text());
+    }
+    let wrong = admin.replacen(secret, &secret.replace('0', "1"), 1);
+    outputs.push(ask(&server, &wrong, "/v1/instances").text());
+    for process in [server.parent(), server.worker(), server.agent("app:a"), server.app("app:a")] {
+        outputs.push(process.command.clone());
+    }
+    outputs.push(server.worker().environ());
+    outputs.push(server.parent().environ());
+    for text in &outputs {
+        assert!(!text.contains(CANARY), "the secret is in: {text}");
+        assert!(!text.contains(secret), "the token is in: {text}");
+    }
+    let home = server.place().home();
+    assert!(found(&home, b"app:a"), "nothing was looked at");
+    assert!(!found(&home, secret.as_bytes()), "the token is in a file of the home");
+    assert!(!found(&home, CANARY.as_bytes()), "the secret is in a file of the home");
+}
+
+/// Whether any file below a folder holds these bytes.
+fn found(folder: &Path, words: &[u8]) -> bool {
+    std::fs::read_dir(folder).unwrap().any(|entry| {
+        let entry = entry.unwrap();
+        match entry.file_type().unwrap() {
+            kind if kind.is_dir() => found(&entry.path(), words),
+            kind if kind.is_file() => {
+                std::fs::read(entry.path()).unwrap().windows(words.len()).any(|window| window == words)
+            }
+            _ => false,
+        }
+    })
+}
