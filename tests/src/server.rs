@@ -16,6 +16,8 @@ use crate::{Answer, Inventory, PATIENCE, Place, Process, Reply, Request, cli, ex
 pub struct Options {
     /// Further environment of the server.
     pub env: Vec<(String, String)>,
+    /// Further arguments of `insula serve`.
+    pub arguments: Vec<String>,
 }
 
 /// Everything a server has said so far.
@@ -77,7 +79,8 @@ impl Server {
         let config = place.configure(config);
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let mut server = Self { place, parent: None, address, talk: Arc::default() };
-        let arguments = ["serve", "--json", "--config", config.to_str().unwrap()];
+        let mut arguments = vec!["serve", "--json", "--config", config.to_str().unwrap()];
+        arguments.extend(options.arguments.iter().map(String::as_str));
         server.spawn(&arguments, options);
         server
     }
@@ -110,7 +113,10 @@ impl Server {
     pub fn start_with_fault(&mut self, point: &str) {
         let config = self.place.path().join("insula.toml");
         let env = vec![("INSULA_FAULT".to_owned(), point.to_owned())];
-        self.launch(&["serve", "--json", "--config", config.to_str().unwrap()], &Options { env });
+        self.launch(
+            &["serve", "--json", "--config", config.to_str().unwrap()],
+            &Options { env, ..Options::default() },
+        );
     }
 
     /// Its folder.

@@ -4,6 +4,7 @@
 //! cannot show is printed as `SKIPPED`.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "test code")]
 
+mod api;
 mod bad_input;
 mod browser;
 mod cli;
