@@ -14,6 +14,7 @@ mod cycles;
 mod daemon;
 mod disk;
 mod faults;
+mod grpc;
 mod hostile;
 mod http;
 mod languages;
