@@ -11,9 +11,11 @@
 mod access;
 pub mod client;
 mod deploy;
+mod find;
 mod health;
 mod instance;
 mod logs;
+mod moment;
 mod problem;
 mod time;
 mod why;
@@ -23,11 +25,13 @@ pub use access::{
 };
 pub use client::{Client, ClientError, InvalidServer};
 pub use deploy::{DeployRequest, Deployed, RouteRequest, Routes, Strategy, Version, WeightRequest};
+pub use find::{EventEntry, EventsQuery, FindQuery, FoundEvents, FoundLogs, LogEntry, Order};
 pub use health::{Alive, Counts, Footprint, Health, HealthAnswer};
 pub use instance::{
     ActionRequest, Condition, Detail, HostIds, Instances, Observed, Processes, Status, Summary, Usage, Wanted,
 };
 pub use logs::{LogFrame, LogLine, LogsQuery, Output};
+pub use moment::{InvalidMoment, Moment};
 pub use problem::{PROBLEM_JSON, Problem};
 pub use time::{InvalidTime, Timestamp};
 pub use why::{Cause, Why, WhyEvent};

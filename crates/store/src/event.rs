@@ -10,6 +10,7 @@ use rusqlite::{Connection, Row, params_from_iter};
 use serde::Serialize;
 
 use crate::db::Db;
+use crate::log::Whose;
 use crate::time::{from_micros, micros};
 
 /// Longest cause stored, in bytes; a longer one is cut and ends in `…`.
@@ -184,6 +185,8 @@ pub struct EventRow {
 pub struct EventQuery {
     /// Only of this instance.
     pub instance: Option<InstanceName>,
+    /// Only of any of these; empty for all, and those of the home as a whole.
+    pub whose: Vec<Whose>,
     /// Only of these kinds; empty for all.
     pub kinds: Vec<EventKind>,
     /// Only at or after this time.
@@ -222,6 +225,13 @@ pub(crate) fn select(conn: &Connection, query: &EventQuery) -> rusqlite::Result<
     };
     if let Some(instance) = &query.instance {
         only(" AND instance = ?", instance.to_string().into());
+    }
+    if !query.whose.is_empty() {
+        let ranges = query.whose.iter().map(Whose::names).collect::<Vec<_>>();
+        only(
+            " AND EXISTS (SELECT 1 FROM json_each(?) WHERE instance >= value ->> 0 AND instance < value ->> 1)",
+            serde_json::json!(ranges).to_string().into(),
+        );
     }
     if !query.kinds.is_empty() {
         let words: Vec<_> = query.kinds.iter().map(|kind| kind.as_str()).collect();

@@ -8,6 +8,8 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 
+/// Media type of server-sent events.
+const EVENT_STREAM: &str = "text/event-stream";
 /// Longest answer that is read whole, in bytes.
 const ANSWER_MAX: usize = 16 << 20;
 
@@ -17,6 +19,24 @@ pub(super) async fn send(
     method: Method,
     path: &str,
     body: String,
+) -> Result<Response<Incoming>, ClientError> {
+    exchange(target, method, path, (body, "*/*")).await
+}
+
+/// Sends one request whose answer is a stream of events.
+pub(super) async fn follow(
+    target: &Target,
+    method: Method,
+    path: &str,
+) -> Result<Response<Incoming>, ClientError> {
+    exchange(target, method, path, (String::new(), EVENT_STREAM)).await
+}
+
+async fn exchange(
+    target: &Target,
+    method: Method,
+    path: &str,
+    (body, accept): (String, &str),
 ) -> Result<Response<Incoming>, ClientError> {
     let stream = target.connect().await.map_err(|e| ClientError::connect(target, e))?;
     let (mut sender, connection) =
@@ -28,6 +48,7 @@ pub(super) async fn send(
         .method(method)
         .uri(path)
         .header(header::HOST, target.host_field())
+        .header(header::ACCEPT, accept)
         .header(header::CONTENT_TYPE, "application/json");
     if let Some(bearer) = target.bearer() {
         request = request.header(header::AUTHORIZATION, secret(bearer)?);

@@ -6,6 +6,8 @@ mod access;
 mod connection;
 mod deploy;
 mod error;
+mod find;
+mod follow;
 mod logs;
 mod target;
 
@@ -17,6 +19,7 @@ use insula_spec::InstanceName;
 use serde::de::DeserializeOwned;
 
 pub use error::ClientError;
+pub use follow::Followed;
 pub use logs::LogStream;
 pub use target::InvalidServer;
 use target::Target;

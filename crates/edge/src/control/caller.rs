@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use insula_spec::{InstanceName, Scope};
+use insula_spec::{InstanceName, Scope, Tenant};
 use insula_store::Actor;
 
 /// The way a connection came.
@@ -42,6 +42,14 @@ impl Caller {
             Self::Unix { .. } | Self::Anybody => true,
             Self::Token(holder) => holder.scope == Scope::Admin,
             Self::Nobody => false,
+        }
+    }
+
+    /// What it may see, where that is not everything.
+    pub(super) fn tenant(&self) -> Option<&Tenant> {
+        match self {
+            Self::Token(Holder { scope: Scope::Tenant(tenant), .. }) => Some(tenant),
+            _ => None,
         }
     }
 

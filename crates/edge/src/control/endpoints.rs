@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use http::Method;
 use insula_api::{
-    ActionRequest, Audit, AuditQuery, DeployRequest, Deployed, Detail, HealthAnswer, Instances, LogsQuery,
+    ActionRequest, Audit, AuditQuery, DeployRequest, Deployed, Detail, EventsQuery, FindQuery, FoundEvents, FoundLogs, HealthAnswer, Instances, LogsQuery,
     RouteRequest, Routes, Summary, TokenInfo, TokenMade, TokenRequest, Tokens, WeightRequest, Why,
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -19,6 +19,8 @@ pub(super) enum Access {
     Public,
     /// Admins, and tenants for the instance that is the first placeholder of the path.
     Tenant,
+    /// Admins, and tenants, to whom the handler shows what is theirs.
+    Narrowed,
     /// Admins.
     Admin,
 }
@@ -147,6 +149,7 @@ static ALL: LazyLock<Vec<Endpoint>> = LazyLock::new(|| {
             .says("This description"),
     ];
     all.extend(instances());
+    all.extend(output());
     all.extend(versions());
     all.extend(access_and_audit());
     all
@@ -180,6 +183,20 @@ fn instances() -> Vec<Endpoint> {
         act("spawn", Access::Admin).says("Starts an instance and waits until it accepts connections"),
         act("stop", Access::Admin).says("Stops an instance and waits until it is gone"),
         act("restart", Access::Tenant).says("Stops an instance and starts it again"),
+    ]
+}
+
+fn output() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get("/logs", ("output", "find_logs"), Access::Narrowed)
+            .says("Captured lines of any instances, or what comes, as server-sent events")
+            .query::<FindQuery>()
+            .json::<FoundLogs>()
+            .problems(&[404]),
+        Endpoint::get("/events", ("output", "find_events"), Access::Admin)
+            .says("What happened, or what happens, as server-sent events")
+            .query::<EventsQuery>()
+            .json::<FoundEvents>(),
     ]
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 use insula_services::DeployError;
-use insula_spec::{InstanceName, InvalidName};
-use insula_store::{ReadError, TokenError, WriteError};
+use insula_spec::{InstanceName, InvalidName, ServiceName};
+use insula_store::{ReadError, SearchError, TokenError, UnknownKind, WriteError};
 
 use super::action::Action;
 
@@ -92,6 +92,18 @@ pub enum ControlError {
     /// The configuration has no such service.
     #[error("there is no service `{}`", .0.service)]
     UnknownService(InstanceName),
+    /// The configuration has no service of this name.
+    #[error("there is no service `{0}`")]
+    NoService(ServiceName),
+    /// What is looked for cannot be.
+    #[error(transparent)]
+    Search(#[from] SearchError),
+    /// The word names no kind of event.
+    #[error(transparent)]
+    Kind(#[from] UnknownKind),
+    /// The answer could not be written as JSON.
+    #[error("cannot write the answer as JSON")]
+    Encode(#[source] serde_json::Error),
     /// Nobody declared or spawned this instance.
     #[error("there is no instance `{0}`")]
     UnknownInstance(InstanceName),
@@ -180,7 +192,10 @@ impl ControlError {
                     .to_owned()
             }
             Self::Name(e) => e.hint().to_owned(),
-            Self::UnknownService(_) => {
+            Self::Search(e) => e.hint().to_owned(),
+            Self::Kind(e) => e.hint(),
+            Self::Encode(_) => "ask for other lines; this is a fault of Insula".to_owned(),
+            Self::UnknownService(_) | Self::NoService(_) => {
                 "add the service to `insula.toml` and restart the daemon; `insula ps` lists what is known"
                     .to_owned()
             }

@@ -155,6 +155,7 @@ fn permit(caller: &Caller, access: Access, values: &[String]) -> Result<(), Cont
     let allowed = match access {
         Access::Public => true,
         Access::Admin => caller.is_admin(),
+        Access::Narrowed => caller.is_admin() || caller.tenant().is_some(),
         Access::Tenant => caller.is_admin() || named(values).is_some_and(|name| caller.may_see(&name)),
     };
     if allowed { Ok(()) } else { Err(ControlError::OutOfScope) }

@@ -18,6 +18,7 @@ use super::access;
 use super::action::Action;
 use super::caller::Caller;
 use super::error::ControlError;
+use super::find;
 use super::extract::{Asked, Given, Named};
 use super::guard::{guard, outer};
 use super::keys::Keys;
@@ -62,6 +63,8 @@ pub(super) fn routes<O: Operations>() -> Routes<Arc<Shared<O>>> {
         .route(&at("/tokens"), get(access::tokens::<O>).post(access::create::<O>))
         .route(&at("/tokens/{id}"), delete(access::revoke::<O>))
         .route(&at("/audit"), get(access::audit::<O>))
+        .route(&at("/logs"), get(find::logs::<O>))
+        .route(&at("/events"), get(find::events::<O>))
         .route("/openapi.json", get(description))
 }
 

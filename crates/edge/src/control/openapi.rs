@@ -95,7 +95,7 @@ fn operation(endpoint: &Endpoint, types: &mut Types, problem: &Schema) -> Value 
 fn security(access: Access) -> Value {
     match access {
         Access::Public => json!([{}, { "token": [] }]),
-        Access::Tenant | Access::Admin => json!([{ "token": [] }]),
+        Access::Tenant | Access::Narrowed | Access::Admin => json!([{ "token": [] }]),
     }
 }
 

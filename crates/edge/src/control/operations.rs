@@ -3,8 +3,9 @@
 use std::future::Future;
 use std::time::Duration;
 
-use insula_api::{Detail, Health, LogLine, Summary, Why};
+use insula_api::{Detail, FoundEvents, FoundLogs, Health, LogLine, Summary, Why};
 use insula_spec::InstanceName;
+use insula_store::{EventQuery, LogFilter};
 use tokio::sync::watch;
 
 use super::action::Action;
@@ -49,6 +50,15 @@ pub trait Operations: Versions + Send + Sync + 'static {
         tail: Option<usize>,
         after: Option<u64>,
     ) -> impl Future<Output = Result<LogPage, ControlError>> + Send;
+
+    /// Captured lines of any instances that fit.
+    fn find_logs(&self, filter: LogFilter) -> impl Future<Output = Result<FoundLogs, ControlError>> + Send;
+
+    /// Events that fit.
+    fn find_events(
+        &self,
+        query: EventQuery,
+    ) -> impl Future<Output = Result<FoundEvents, ControlError>> + Send;
 
     /// Changes whenever new lines may be there.
     fn follow(&self) -> watch::Receiver<insula_store::Heads>;

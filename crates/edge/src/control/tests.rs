@@ -4,4 +4,5 @@ mod api;
 mod described;
 mod fake;
 mod network;
+mod find;
 mod peer;

@@ -18,7 +18,6 @@ use super::words::Search;
 use super::{Cursor, Output};
 use crate::db::meta;
 use crate::event::foreign;
-use crate::instance;
 use crate::options::Retention;
 use crate::time::{from_micros, micros};
 
@@ -38,6 +37,35 @@ pub enum Whose {
     Instance(InstanceName),
     /// Of all instances of this service.
     Service(ServiceName),
+}
+
+impl Whose {
+    /// Whether the instance is meant.
+    #[must_use]
+    pub fn covers(&self, name: &InstanceName) -> bool {
+        match self {
+            Self::Instance(instance) => instance == name,
+            Self::Service(service) => *service == name.service,
+        }
+    }
+
+    /// The least name and one behind the last, as the file orders names: `!` is before, `;` right behind
+    /// everything that can stand in a name.
+    pub(crate) fn names(&self) -> (String, String) {
+        match self {
+            Self::Instance(name) => (name.to_string(), format!("{name}!")),
+            Self::Service(name) => (format!("{name}:"), format!("{name};")),
+        }
+    }
+}
+
+impl std::fmt::Display for Whose {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Instance(name) => name.fmt(f),
+            Self::Service(name) => name.fmt(f),
+        }
+    }
 }
 
 /// Which end of what is stored comes first.
@@ -146,15 +174,8 @@ pub(crate) fn find(conn: &Connection, filter: &LogFilter) -> rusqlite::Result<Fo
 fn owners(conn: &Connection, whose: &[Whose]) -> rusqlite::Result<HashMap<i64, InstanceName>> {
     let mut owners = HashMap::new();
     for one in whose {
-        match one {
-            Whose::Instance(name) => {
-                owners.extend(instance::number(conn, name)?.map(|number| (number, name.clone())));
-            }
-            Whose::Service(name) => {
-                // `;` follows `:`, which stands between service and id.
-                collect(conn, (&format!("{name}:"), &format!("{name};")), &mut owners)?;
-            }
-        }
+        let (from, to) = one.names();
+        collect(conn, (&from, &to), &mut owners)?;
     }
     if whose.is_empty() {
         collect(conn, ("", "\u{10FFFF}"), &mut owners)?;

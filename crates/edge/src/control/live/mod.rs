@@ -1,17 +1,19 @@
 //! The operations, done by services and store.
 
 pub(super) mod convert;
+mod find;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use insula_api::{
-    Detail, Footprint, Health, HostIds, LogLine, Output, Processes, Summary, Timestamp, Usage, Why,
+    Detail, Footprint, FoundEvents, FoundLogs, Health, HostIds, LogLine, Output, Processes, Summary,
+    Timestamp, Usage, Why,
 };
 use insula_services::{Inspect, Overview, Services};
 use insula_spec::{Config, IdRange, InstanceName};
-use insula_store::{Cursor, Heads, LogQuery, LogRow, Store};
+use insula_store::{Cursor, EventQuery, Heads, LogFilter, LogQuery, LogRow, Store};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -222,6 +224,14 @@ impl Operations for Live {
         let query = LogQuery { tail, after: after.map(Cursor), ..LogQuery::of(name.clone()) };
         let page = self.store.logs(query).await?;
         Ok(LogPage { lines: page.rows.into_iter().map(line).collect(), next: page.next.0 })
+    }
+
+    async fn find_logs(&self, filter: LogFilter) -> Result<FoundLogs, ControlError> {
+        self.lines(filter).await
+    }
+
+    async fn find_events(&self, query: EventQuery) -> Result<FoundEvents, ControlError> {
+        self.happenings(query).await
     }
 
     fn follow(&self) -> watch::Receiver<Heads> {

@@ -18,8 +18,8 @@ use crate::control::{Action, Admission, Control, Keys, Limits};
 
 pub(super) struct Server {
     pub(super) dir: TempDir,
-    fake: Arc<Fake>,
-    stop: CancellationToken,
+    pub(super) fake: Arc<Fake>,
+    pub(super) stop: CancellationToken,
     task: JoinHandle<std::io::Result<()>>,
 }
 
@@ -42,12 +42,12 @@ impl Server {
         self.dir.path().join("s")
     }
 
-    fn client(&self) -> Client {
+    pub(super) fn client(&self) -> Client {
         Client::unix(self.socket())
     }
 
     /// Sends bytes, gives back everything that comes.
-    async fn raw(&self, request: &str) -> String {
+    pub(super) async fn raw(&self, request: &str) -> String {
         let mut stream = UnixStream::connect(self.socket()).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
@@ -55,7 +55,7 @@ impl Server {
         answer
     }
 
-    async fn ask(&self, method: &str, path: &str, body: &str) -> String {
+    pub(super) async fn ask(&self, method: &str, path: &str, body: &str) -> String {
         let length = body.len();
         let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n");
         self.raw(&format!("{head}Connection: close\r\n\r\n{body}")).await
