@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use insula_api::{Moment, Output};
 use insula_spec::{InstanceName, Tenant, parse_duration};
 
 use crate::demo::DemoArgs;
@@ -53,8 +54,10 @@ pub(crate) enum Verb {
     Weight(versions::WeightArgs),
     /// Tell how the daemon, or one instance, is
     Health(HealthArgs),
-    /// Print what an instance wrote to its standard output and error
+    /// Print what instances wrote to their standard output and error
     Logs(LogsArgs),
+    /// Print what happened to instances
+    Events(EventsArgs),
     /// Explain why an instance is as it is
     Why(NameArgs),
     /// Show everything about an instance
@@ -148,9 +151,21 @@ pub(crate) struct HealthArgs {
 /// `insula logs`.
 #[derive(Debug, Args)]
 pub(crate) struct LogsArgs {
-    /// The instance
-    #[arg(value_name = "SERVICE:ID")]
-    pub(crate) name: InstanceName,
+    /// Instances, or services for all of theirs; without any, all instances
+    #[arg(value_name = "SERVICE[:ID]")]
+    pub(crate) names: Vec<Tenant>,
+    /// Only lines with these words: `a b` both, `a OR b`, `"a b"` a phrase, `ab*` a beginning, `-a` not
+    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) search: Option<String>,
+    /// Only lines from this time on: `10m` ago, or `2026-01-31T12:00:00Z`
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<Moment>,
+    /// Only lines before this time
+    #[arg(long, value_name = "TIME", conflicts_with = "follow")]
+    pub(crate) until: Option<Moment>,
+    /// Only lines of this stream
+    #[arg(long)]
+    pub(crate) stream: Option<Stream>,
     /// Go on as new lines come
     #[arg(short, long)]
     pub(crate) follow: bool,
@@ -163,6 +178,44 @@ pub(crate) struct LogsArgs {
     /// Write time and stream before each line
     #[arg(short, long)]
     pub(crate) time: bool,
+}
+
+/// A stream of an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+impl From<Stream> for Output {
+    fn from(stream: Stream) -> Self {
+        match stream {
+            Stream::Stdout => Self::Stdout,
+            Stream::Stderr => Self::Stderr,
+        }
+    }
+}
+
+/// `insula events`.
+#[derive(Debug, Args)]
+pub(crate) struct EventsArgs {
+    /// Only of this instance
+    #[arg(value_name = "SERVICE:ID")]
+    pub(crate) name: Option<InstanceName>,
+    /// Go on as new events come
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Only of this kind, for example `exited`; may be given several times
+    #[arg(long = "kind", value_name = "KIND")]
+    pub(crate) kinds: Vec<String>,
+    /// Only events from this time on: `10m` ago, or `2026-01-31T12:00:00Z`
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<Moment>,
+    /// The last so many, at most 1000 [default: 100]
+    #[arg(short = 'n', long, value_name = "EVENTS")]
+    pub(crate) tail: Option<u32>,
 }
 
 /// `insula doctor`.
@@ -302,6 +355,10 @@ mod tests {
     #[test]
     fn logs_begin_at_one_place_only() {
         assert!(parse("insula logs a:b -f -n 5").is_ok());
+        assert!(parse("insula logs --since 10m --stream stderr").is_ok());
+        for bad in ["insula logs -f --until 1m", "insula logs --stream both", "insula logs --since never"] {
+            assert!(parse(bad).is_err(), "`{bad}` was let in");
+        }
         let both = parse("insula logs a:b -n 5 --after 3").unwrap_err();
         assert_eq!(both.kind(), ErrorKind::ArgumentConflict);
     }

@@ -4,6 +4,7 @@ mod act;
 mod audit;
 mod config;
 mod doctor;
+mod events;
 mod generate;
 mod health;
 mod inspect;
@@ -62,6 +63,7 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> anyhow::Result<ExitCode> {
         Verb::Weight(args) => one_thread()?.block_on(versions::weight(&client, args, printer))?,
         Verb::Health(args) => one_thread()?.block_on(health::run(&client, args, printer))?,
         Verb::Logs(args) => one_thread()?.block_on(logs::run(&client, args, printer))?,
+        Verb::Events(args) => one_thread()?.block_on(events::run(&client, args, printer))?,
         Verb::Why(args) => one_thread()?.block_on(why::run(&client, args, printer))?,
         Verb::Inspect(args) => one_thread()?.block_on(inspect::run(&client, args, printer))?,
         Verb::Token(verb) => one_thread()?.block_on(token::run(&client, verb, printer))?,
