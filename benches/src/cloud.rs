@@ -19,6 +19,12 @@ const CONFIG: &str = r#"
 data_dir = "./data"
 port = 0
 
+[logs]
+max_size_per_instance = "1G"
+
+[service.chatter]
+command = "./insula-bench chatter"
+
 [service.hot]
 command = "./insula-bench app"
 network = "host"
@@ -63,6 +69,7 @@ command = "./insula-bench app"
 health = { path = "/", interval = "100ms", timeout = "90ms", failures = 100 }
 
 [instances]
+chatter = ["a"]
 hot = ["a"]
 cold = ["a"]
 bare = ["a"]
@@ -139,6 +146,11 @@ impl Cloud {
         let output = Self::command(&self.insula, self.dir.path()).args(verb).output()?;
         anyhow::ensure!(output.status.success(), "`{verb:?}`: {}", String::from_utf8_lossy(&output.stderr));
         Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    /// The socket of the control API.
+    pub(crate) fn control(&self) -> PathBuf {
+        self.dir.path().join("home/run/control.sock")
     }
 
     /// Waits until an instance is in a state.

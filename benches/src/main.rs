@@ -9,10 +9,12 @@
 #![forbid(unsafe_code)]
 
 mod app;
+mod chatter;
 mod cloud;
 mod crash;
 mod floor;
 mod http;
+mod logs;
 mod memory;
 mod peers;
 mod process;
@@ -30,6 +32,9 @@ use table::Table;
 /// The word after which this program is the application that is measured, instead of the measurement.
 const APP: &str = "app";
 
+/// The same for the application that writes lines.
+const CHATTER: &str = "chatter";
+
 /// How much is measured.
 #[derive(Debug, Clone, Copy)]
 struct Extent {
@@ -43,13 +48,16 @@ struct Extent {
     instances: usize,
     /// Instances that sleep for the memory slope.
     sleeping: usize,
+    /// Lines of captured output in each of the rounds of logs.
+    lines: u64,
 }
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
     let ended = match args.next().as_deref() {
         Some(APP) => app::serve(),
-        first => run(first.map(PathBuf::from), args.next().as_deref()),
+        Some(CHATTER) => chatter::serve(),
+        first => run(first.map(PathBuf::from), &args.collect::<Vec<_>>()),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -64,22 +72,31 @@ fn main() -> ExitCode {
     }
 }
 
-/// `insula-bench PATH-OF-INSULA [quick]`.
-fn run(insula: Option<PathBuf>, extent: Option<&str>) -> anyhow::Result<()> {
-    let insula = insula.context("usage: insula-bench PATH-OF-INSULA [quick]")?;
-    let extent = match extent {
-        None => Extent { rounds: 4, seconds: 3, wakes: 10, instances: 200, sleeping: 10_000 },
-        Some("quick") => Extent { rounds: 3, seconds: 1, wakes: 4, instances: 20, sleeping: 2_000 },
+/// `insula-bench PATH-OF-INSULA [quick] [logs]`.
+fn run(insula: Option<PathBuf>, words: &[String]) -> anyhow::Result<()> {
+    let insula = insula.context("usage: insula-bench PATH-OF-INSULA [quick] [logs]")?;
+    let only_logs = words.last().is_some_and(|word| word == "logs");
+    let words = &words[..words.len() - usize::from(only_logs)];
+    let extent = match words.first().map(String::as_str) {
+        None => Extent { rounds: 4, seconds: 3, wakes: 10, instances: 200, sleeping: 10_000, lines: 100_000 },
+        Some("quick") => Extent { rounds: 3, seconds: 1, wakes: 4, instances: 20, sleeping: 2_000, lines: 20_000 },
         Some(other) => anyhow::bail!("`{other}` is not an extent; say `quick`, or nothing"),
     };
-    peers::check()?;
     say(&format!("load before: {}", process::load()?))?;
+    if only_logs {
+        let cloud = cloud::Cloud::start(&insula)?;
+        logs::measure(&cloud, extent)?.iter().try_for_each(show)?;
+        cloud.stop()?;
+        return say(&format!("load after: {}", process::load()?));
+    }
+    peers::check()?;
     let mut cloud = cloud::Cloud::start(&insula)?;
     // First: what load leaves behind in an allocator would hide the growth.
     memory::measure(&mut cloud, extent)?.iter().try_for_each(show)?;
     proxy::measure(&cloud, extent)?.iter().try_for_each(show)?;
     wake::measure(&cloud, extent)?.iter().try_for_each(show)?;
     crash::measure(&cloud, extent)?.iter().try_for_each(show)?;
+    logs::measure(&cloud, extent)?.iter().try_for_each(show)?;
     cloud.stop()?;
     say(&format!("load after: {}", process::load()?))
 }

@@ -63,6 +63,11 @@ impl LogStream {
         self.rx.recv().await
     }
 
+    /// The next batch, if it is there already.
+    pub fn ready(&mut self) -> Option<LogBatch> {
+        self.rx.try_recv().ok()
+    }
+
     /// Tells the agent that all lines before `next_seq` are stored, so that it may forget them.
     pub fn ack(&self, next_seq: u64) {
         self.acker.ack(next_seq);

@@ -5,9 +5,11 @@
 //!   ▲                │ committed
 //!   └──────ack───────┘
 //! ```
-//! A line is acknowledged only after it is stored. While the store refuses, the pump tries again and takes
+//! Batches that came while the store was busy are stored as one, since a commit and the index of words cost
+//! the same for few lines as for many. A line is acknowledged only after it is stored. While the store refuses, the pump tries again and takes
 //! nothing new; the agent keeps the lines, in memory and then in its segment on disk.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use insula_isolation::{LogBatch, LogStream, Output};
@@ -27,7 +29,17 @@ pub(crate) async fn pump(
     mut logs: LogStream,
     end: CancellationToken,
 ) {
-    while let Some(Some(batch)) = end.run_until_cancelled(logs.next()).await {
+    let mut held = None;
+    loop {
+        let first = match held.take() {
+            Some(batch) => batch,
+            None => match end.run_until_cancelled(logs.next()).await {
+                Some(Some(batch)) => batch,
+                Some(None) | None => return,
+            },
+        };
+        let batch;
+        (batch, held) = gather(first, &mut logs);
         let Some(stored) = end.run_until_cancelled(append(&store, &name, &key, batch)).await else { return };
         match stored {
             Some(next_seq) => logs.ack(next_seq),
@@ -36,12 +48,24 @@ pub(crate) async fn pump(
     }
 }
 
+/// Adds what is there already, up to the next gap; what begins with that gap is held back. It is never more
+/// than may be under way: the agent sends nothing further before it is told what is stored.
+fn gather(mut all: LogBatch, logs: &mut LogStream) -> (LogBatch, Option<LogBatch>) {
+    while let Some(mut more) = logs.ready() {
+        if more.gap.is_some() {
+            return (all, Some(more));
+        }
+        all.lines.append(&mut more.lines);
+    }
+    (all, None)
+}
+
 /// Stores one batch, however long it takes. `None` when nobody wants it any more.
 async fn append(store: &Store, name: &InstanceName, key: &str, batch: LogBatch) -> Option<u64> {
-    let batch = translate(batch);
+    let batch = Arc::new(translate(batch));
     let mut delay = RETRY;
     loop {
-        match store.append_logs(name, key, batch.clone()).await {
+        match store.append_logs(name, key, Arc::clone(&batch)).await {
             Ok(next_seq) => return Some(next_seq),
             Err(error @ (AppendError::Unknown(_) | AppendError::Sequence { .. })) => {
                 tracing::warn!(instance = %name, %error, "captured output is given up");

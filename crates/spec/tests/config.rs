@@ -50,6 +50,20 @@ fn the_example_of_the_documentation_means_what_it_says() {
 }
 
 #[test]
+fn what_is_kept_of_the_output_can_be_said() {
+    let logs = parse("[logs]\nkeep = \"7d\"\nmax_size = \"1M\"\n");
+    assert_eq!(logs.logs.keep, Some(Duration::from_secs(7 * 86_400)));
+    assert_eq!((logs.logs.max_size, logs.logs.max_size_per_instance), (ByteSize::mib(1), ByteSize::mib(64)));
+    assert!(logs.notes.iter().any(|note| note.contains("logs.max_size")), "{:?}", logs.notes);
+    for (bad, said) in
+        [("keep = \"1s\"", "logs.keep"), ("max_size = \"1K\"", "1 MiB"), ("max_size = 5", "256M")]
+    {
+        let error = Config::parse(&format!("[logs]\n{bad}\n"), Path::new("/app/insula.toml")).unwrap_err();
+        assert!(error.to_string().contains(said), "{bad}: {error}");
+    }
+}
+
+#[test]
 fn what_is_not_said_has_its_default() {
     let config = parse("[service.a]\ncommand = \"a\"\n");
     let a = &config.services["a"];

@@ -22,6 +22,8 @@ pub(crate) struct Counters {
     pub(crate) event_head: i64,
     /// Lines stored now.
     pub(crate) log_rows: i64,
+    /// Bytes of the lines stored now, as retention counts them.
+    pub(crate) log_bytes: i64,
     /// Events stored now.
     pub(crate) event_rows: i64,
 }
@@ -54,10 +56,10 @@ impl Db {
             .query_row("SELECT seq FROM sqlite_sequence WHERE name = 'event'", [], |row| row.get(0))
             .optional()?
             .unwrap_or(0);
-        let log_rows =
-            conn.query_row("SELECT coalesce(sum(rows), 0) FROM log_usage", [], |row| row.get(0))?;
+        let sums = "SELECT coalesce(sum(rows), 0), coalesce(sum(bytes), 0) FROM log_usage";
+        let (log_rows, log_bytes) = conn.query_row(sums, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let event_rows = conn.query_row("SELECT count(*) FROM event", [], |row| row.get(0))?;
-        let now = Counters { log_head, event_head, log_rows, event_rows };
+        let now = Counters { log_head, event_head, log_rows, log_bytes, event_rows };
         Ok(Self { conn, now, touched: Touched::default(), committed: now, durability: None })
     }
 

@@ -47,7 +47,7 @@ pub use event::{Event, EventKind, EventQuery, EventRow, UnknownKind};
 pub use instance::{Change, ChangeError, InstanceRow, UnknownWanted, Wanted};
 pub use log::{
     AppendError, Cursor, FoundLine, FoundPage, LogBatch, LogFilter, LogGap, LogLine, LogOrder, LogPage,
-    LogQuery, LogRow, Output, Search, SearchError, Whose,
+    LogQuery, LogRow, LogUsage, Output, Search, SearchError, Whose,
 };
 pub use open::OpenError;
 pub use options::{Options, Retention};

@@ -13,6 +13,7 @@ mod append;
 mod find;
 mod index;
 mod query;
+mod usage;
 mod words;
 
 use std::time::SystemTime;
@@ -24,6 +25,8 @@ pub use find::{FoundLine, FoundPage, LogFilter, LogOrder, Whose};
 pub(crate) use index::{Backlog, remove_of, remove_to};
 pub(crate) use query::select;
 pub use query::{LogPage, LogQuery, LogRow};
+pub use usage::LogUsage;
+pub(crate) use usage::usage;
 pub use words::{Search, SearchError};
 
 /// Which stream of the workload a line came from.

@@ -33,6 +33,11 @@ pub struct Retention {
     pub log_bytes_per_instance: u64,
     /// Captured lines in all.
     pub log_rows: u64,
+    /// Captured output of all instances in bytes, counted in the same way.
+    pub log_bytes: u64,
+    /// Age beyond which captured lines go, within a sixteenth of it and at most a minute more; `None` keeps
+    /// them until the sizes are reached.
+    pub log_age: Option<Duration>,
 }
 
 impl Retention {
@@ -47,6 +52,8 @@ impl Default for Retention {
             events: 100_000,
             log_bytes_per_instance: 64 * 1024 * 1024,
             log_rows: 10_000_000,
+            log_bytes: 2 * 1024 * 1024 * 1024,
+            log_age: None,
         }
     }
 }

@@ -156,6 +156,10 @@ const STEPS: &[&str] = &[
     INSERT INTO meta SELECT 'log_unindexed', CASE WHEN EXISTS (SELECT 1 FROM log) THEN value ELSE 0 END
         FROM meta WHERE key = 'log_head';
 ",
+    "
+    -- Lines that retention has removed.
+    INSERT INTO meta VALUES ('log_trimmed', 0);
+",
 ];
 
 /// The version of a file.

@@ -11,7 +11,7 @@ use crate::db::{Db, meta, set_meta};
 use crate::error::{CloseError, ReadError, WriteError};
 use crate::event::{self, Event, EventQuery, EventRow};
 use crate::instance::{self, Change, ChangeError, InstanceRow};
-use crate::log::{self, AppendError, FoundPage, LogBatch, LogFilter, LogPage, LogQuery};
+use crate::log::{self, AppendError, FoundPage, LogBatch, LogFilter, LogPage, LogQuery, LogUsage};
 use crate::open::{self, OpenError};
 use crate::options::Options;
 use crate::range::{self, IdRangeError};
@@ -201,8 +201,9 @@ impl Store {
         &self,
         name: &InstanceName,
         key: &str,
-        batch: LogBatch,
+        batch: impl Into<Arc<LogBatch>>,
     ) -> Result<u64, AppendError> {
+        let batch = batch.into();
         if let Some(seq) = log::beyond(&batch) {
             return Err(AppendError::Sequence { name: name.clone(), seq });
         }
@@ -284,6 +285,14 @@ impl Store {
         self.inner.readers.read(move |conn| log::find(conn, &filter)).await
     }
 
+    /// How much captured output is stored, and how much of it retention has removed.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn log_usage(&self) -> Result<LogUsage, ReadError> {
+        self.inner.readers.read(log::usage).await
+    }
+
     /// Changes whenever something was committed: wait on it, then read what is new. Its end means that the
     /// store is closed.
     #[must_use]
@@ -336,7 +345,7 @@ fn open_now(path: Arc<Path>, options: &Options) -> Result<Store, OpenError> {
     let heads = writer.heads.subscribe();
     let (lanes, waiting) = Lanes::new(options.queue.max(1));
     let io = |e| OpenError::io(&path, e);
-    let rt = tokio::runtime::Builder::new_current_thread().build().map_err(io)?;
+    let rt = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(io)?;
     let thread = std::thread::Builder::new()
         .name("store-writer".into())
         .spawn(move || writer.run(waiting, &rt))

@@ -5,10 +5,14 @@
 //! write for long. A step that fails (a full disk) is tried again after the next group.
 
 use std::collections::{HashMap, HashSet};
+use std::time::{Duration, SystemTime};
+
+use rusqlite::OptionalExtension;
 
 use crate::db::{Db, Durability};
 use crate::log;
 use crate::options::Retention;
+use crate::time::{from_micros, micros};
 
 /// Bytes of captured output freed in one step: twice what a group may add.
 const STEP_BYTES: i64 = 2 * 1024 * 1024;
@@ -18,6 +22,16 @@ const STEP_ROWS: i64 = 32 * 1024;
 const STEP_EVENTS: i64 = 1024;
 /// Events written before those of the instances concerned are counted.
 const EVENTS_EVERY: u32 = 64;
+
+/// How much longer than asked for lines may stay, so that they do not go one by one.
+fn slack(age: Duration) -> Duration {
+    (age / 16).min(Duration::from_secs(60))
+}
+
+fn oldest_time(db: &Db) -> rusqlite::Result<Option<i64>> {
+    let sql = "SELECT time FROM log ORDER BY id LIMIT 1";
+    db.conn.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()
+}
 
 /// Knows what may be over its limit.
 #[derive(Debug)]
@@ -78,7 +92,7 @@ impl Trimmer {
 
     fn try_step(&mut self, db: &mut Db) -> rusqlite::Result<bool> {
         self.keep_only_excessive(db)?;
-        if self.logs.is_empty() && self.events.is_empty() && !self.too_many(db) {
+        if self.logs.is_empty() && self.events.is_empty() && !self.too_many(db)? {
             return Ok(false);
         }
         let before = db.committed();
@@ -90,12 +104,35 @@ impl Trimmer {
         db.commit()?;
         self.events.clear();
         // A step that freed nothing must not be followed by another at once, whatever the accounts say.
-        Ok(db.committed() != before && (!self.logs.is_empty() || self.too_many(db)))
+        Ok(db.committed() != before && (!self.logs.is_empty() || self.too_many(db)?))
     }
 
-    fn too_many(&self, db: &Db) -> bool {
+    fn too_many(&self, db: &Db) -> rusqlite::Result<bool> {
         let now = db.committed();
-        now.log_rows > signed(self.retention.log_rows) || now.event_rows > i64::from(self.retention.events)
+        Ok(now.log_rows > signed(self.retention.log_rows)
+            || now.log_bytes > signed(self.retention.log_bytes)
+            || now.event_rows > i64::from(self.retention.events)
+            || self.overdue(db)?.is_some())
+    }
+
+    /// The time before which lines go, when the oldest one is due.
+    fn overdue(&self, db: &Db) -> rusqlite::Result<Option<i64>> {
+        let (Some(age), Some(oldest)) = (self.retention.log_age, oldest_time(db)?) else { return Ok(None) };
+        let now = SystemTime::now();
+        let due = now.checked_sub(age + slack(age)).is_some_and(|due| oldest <= micros(due));
+        Ok(now.checked_sub(age).filter(|_| due).map(micros))
+    }
+
+    /// How long nothing becomes due by age; `None` for ever.
+    pub(crate) fn rest(&self, db: &Db) -> Option<Duration> {
+        let age = self.retention.log_age?;
+        let oldest = oldest_time(db).unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot tell the age of captured output; looking again after the next write");
+            None
+        });
+        let due = from_micros(oldest?) + age + slack(age);
+        // A moment more than nothing, should a step have freed less than it ought to.
+        Some(due.duration_since(SystemTime::now()).unwrap_or_default().max(slack(age)))
     }
 
     fn trim(&mut self, db: &mut Db) -> rusqlite::Result<()> {
@@ -150,21 +187,28 @@ impl Trimmer {
     }
 
     fn trim_all_logs(&self, db: &mut Db) -> rusqlite::Result<()> {
-        let excess = (db.now.log_rows - signed(self.retention.log_rows)).min(STEP_ROWS);
-        if excess <= 0 {
-            return Ok(());
-        }
+        let rows_over = db.now.log_rows - signed(self.retention.log_rows);
+        let bytes_over = db.now.log_bytes - signed(self.retention.log_bytes);
+        let oldest_kept = self.overdue(db)?.unwrap_or(i64::MIN);
         let mut freed: HashMap<i64, (i64, i64)> = HashMap::new();
-        let mut last = 0;
+        let (mut last, mut gone, mut bytes) = (0, 0, 0);
         {
-            let sql = "SELECT id, instance, octet_length(line) FROM log ORDER BY id LIMIT ?1";
+            let sql = "SELECT id, instance, octet_length(line), time FROM log ORDER BY id LIMIT ?1";
             let mut select = db.conn.prepare_cached(sql)?;
-            let mut rows = select.query([excess])?;
+            let mut rows = select.query([STEP_ROWS])?;
             while let Some(row) = rows.next()? {
+                if gone >= rows_over && bytes >= bytes_over && row.get::<_, i64>(3)? >= oldest_kept {
+                    break;
+                }
                 last = row.get(0)?;
+                let size = row.get::<_, i64>(2)? + signed(Retention::LINE);
                 let sum = freed.entry(row.get(1)?).or_default();
-                *sum = (sum.0 + 1, sum.1 + row.get::<_, i64>(2)? + signed(Retention::LINE));
+                *sum = (sum.0 + 1, sum.1 + size);
+                (gone, bytes) = (gone + 1, bytes + size);
             }
+        }
+        if gone == 0 {
+            return Ok(());
         }
         log::remove_to(db, last)?;
         db.conn.prepare_cached("DELETE FROM log WHERE id <= ?1")?.execute([last])?;
@@ -227,7 +271,10 @@ fn oldest(db: &Db, number: i64, goal: i64) -> rusqlite::Result<Freed> {
 fn give_back(db: &mut Db, number: i64, rows: i64, bytes: i64) -> rusqlite::Result<()> {
     let sql = "UPDATE log_usage SET rows = rows - ?2, bytes = bytes - ?3 WHERE instance = ?1";
     db.conn.prepare_cached(sql)?.execute((number, rows, bytes))?;
+    let sql = "UPDATE meta SET value = value + ?1 WHERE key = 'log_trimmed'";
+    db.conn.prepare_cached(sql)?.execute([rows])?;
     db.now.log_rows -= rows;
+    db.now.log_bytes -= bytes;
     Ok(())
 }
 

@@ -6,7 +6,7 @@
 //!   wait for a job ──► take what else waits ──► transaction ──► answer ───┤
 //!          │ (state first)   (bounded)              │ fails              │
 //!          │                                        └► each job alone ───┤
-//!          ├ nothing waits, something to trim ──► trim one step ─────────┤
+//!          ├ nothing waits, something to trim, or has become too old ──► trim one step ─────────┤
 //!          ├ nothing waits, old lines to index ──► index some ───────────┘
 //!          └ all senders gone ──► checkpoint, close the file, give the lock back
 //! ```
@@ -16,6 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 
 use crate::db::{Db, Durability};
 use crate::error::{CloseError, WriteError};
@@ -207,7 +208,17 @@ impl Writer {
                 self.fold_if_due();
                 continue;
             }
-            let Some(first) = rt.block_on(waiting.next()) else { break };
+            let first = match self.trimmer.rest(&self.db) {
+                None => rt.block_on(waiting.next()),
+                Some(rest) => match rt.block_on(async { timeout(rest, waiting.next()).await }) {
+                    Ok(next) => next,
+                    Err(_) => {
+                        self.trimmer.step(&mut self.db);
+                        continue;
+                    }
+                },
+            };
+            let Some(first) = first else { break };
             let group = collect(first, &mut waiting);
             self.unfolded += group.iter().map(|job| job.class().cost + JOB_COST).sum::<u64>();
             self.write(group);

@@ -13,7 +13,7 @@ use insula_edge::public::{Door, Proxy, Routes, Settings, TrustedProxies};
 use insula_isolation::{Engine, EngineConfig};
 use insula_services::Services;
 use insula_spec::Config;
-use insula_store::{Event, EventKind, Store};
+use insula_store::{Event, EventKind, Options, Retention, Store};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -49,7 +49,7 @@ impl Rooms {
         let Gear { home, config, insecure_api, agent, control, http, tcp } = gear;
         let admission = apex::admission(insecure_api, &http)?;
         let config = Arc::new(config);
-        let store = Store::open(&home.database()).await?;
+        let store = Store::open_with(&home.database(), store_options(&config)).await?;
         let epoch = store.next_epoch().await?;
         let engine = Arc::new(Engine::new(engine_config(&home, &config, agent, epoch)?)?);
         let place = place(&config, epoch);
@@ -174,6 +174,17 @@ impl Rooms {
         self.store.note(None, Event::new(EventKind::WorkerStopped, "asked to stop")).await?;
         Ok(self.store.close().await?)
     }
+}
+
+fn store_options(config: &Config) -> Options {
+    let logs = config.logs;
+    let retention = Retention {
+        log_bytes_per_instance: logs.max_size_per_instance.0,
+        log_bytes: logs.max_size.0,
+        log_age: logs.keep,
+        ..Retention::default()
+    };
+    Options { retention, ..Options::default() }
 }
 
 fn engine_config(home: &Home, config: &Config, agent: OwnedFd, epoch: u64) -> anyhow::Result<EngineConfig> {

@@ -23,6 +23,7 @@ mod error;
 mod functions;
 mod kind;
 mod launch;
+mod logs;
 mod note;
 mod origin;
 mod overrides;
@@ -48,6 +49,7 @@ use toml::de::{DeTable, DeValue};
 pub use error::ConfigError;
 pub use functions::{Access, AccessMode, Functions, LogFormat, Observability};
 pub use kind::{KeyAdvice, ProblemKind};
+pub use logs::LogSettings;
 pub use note::Note;
 pub use origin::Origin;
 pub use overrides::{OverrideError, Overrides, Source};
@@ -74,6 +76,8 @@ pub struct Config {
     pub handle: Option<String>,
     /// Installation-wide settings.
     pub settings: Settings,
+    /// What is kept of captured output.
+    pub logs: LogSettings,
     /// Services by name.
     pub services: BTreeMap<ServiceName, ServiceSpec>,
     /// What answers where no name of a service does.

@@ -58,6 +58,7 @@ tables! {
         min_isolation: String,
         settings: RawSettings,
         routing: RawRouting,
+        logs: RawLogs,
         service: Entries<RawService>,
         process: Entries<RawService>,
         instances: Entries<Vec<Given<String>>>,
@@ -111,6 +112,13 @@ tables! {
         default: String,
         path: Entries<String>,
         host: Entries<String>,
+    }
+
+    /// What is kept of captured output.
+    RawLogs at "`[logs]`" {
+        keep: RawDuration,
+        max_size_per_instance: RawSize,
+        max_size: RawSize,
     }
 
     /// One service.

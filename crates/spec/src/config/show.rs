@@ -83,6 +83,9 @@ impl Config {
             ("settings.port", json!(settings.port)),
             ("settings.trusted_proxies", json!(settings.trusted_proxies)),
             ("settings.max_instances", json!(settings.max_instances)),
+            ("logs.keep", self.logs.keep.map_or(Value::Null, time)),
+            ("logs.max_size_per_instance", size(Some(self.logs.max_size_per_instance))),
+            ("logs.max_size", size(Some(self.logs.max_size))),
         ];
         let row = |(key, value): (&str, Value)| {
             let named = self.named.iter().find(|(other, _)| *other == key).map(|(_, origin)| *origin);

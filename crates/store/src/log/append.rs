@@ -182,6 +182,7 @@ fn account(db: &mut Db, number: i64, key: &str, tally: &Tally) -> rusqlite::Resu
         DO UPDATE SET bytes = bytes + excluded.bytes, rows = rows + excluded.rows";
     db.conn.prepare_cached(sql)?.execute((number, tally.bytes, tally.rows))?;
     db.now.log_rows += tally.rows;
+    db.now.log_bytes += i64::try_from(tally.bytes).unwrap_or(i64::MAX);
     db.touched.logs.insert(number);
     Ok(())
 }

@@ -1,11 +1,19 @@
 //! What is kept stays within its limits, and is the newest.
 
-use insula_store::{Event, EventKind, EventQuery, LogBatch, LogQuery, Retention};
+use std::time::{Duration, SystemTime};
+
+use insula_store::{Event, EventKind, EventQuery, LogBatch, LogLine, LogQuery, Retention};
 
 use crate::{Home, event, line, lines, name, read_seqs, remember};
 
 fn small() -> Retention {
-    Retention { events_per_instance: 20, events: 100, log_bytes_per_instance: 100_000, log_rows: 1_500 }
+    Retention {
+        events_per_instance: 20,
+        events: 100,
+        log_bytes_per_instance: 100_000,
+        log_rows: 1_500,
+        ..Retention::default()
+    }
 }
 
 #[tokio::test]
@@ -54,6 +62,47 @@ async fn all_output_together_is_bounded() {
     assert_eq!(one("SELECT sum(rows) FROM log_usage"), 1_500);
     let bytes = "SELECT sum(octet_length(line) + 64) FROM log";
     assert_eq!(one("SELECT sum(bytes) FROM log_usage"), one(bytes), "the accounts are right");
+}
+
+#[tokio::test]
+async fn the_bytes_of_all_output_are_bounded_and_what_went_is_counted() {
+    let home = Home::new();
+    let store = home.open_with(Retention { log_bytes: 50_000, ..Retention::default() }).await;
+    let names = [remember(&store, "notes:alice").await, remember(&store, "notes:bob").await];
+    for n in 0..40 {
+        let who = &names[usize::try_from(n % 2).unwrap()];
+        store.append_logs(who, "k", lines(n * 100..(n + 1) * 100)).await.unwrap();
+    }
+    store.next_epoch().await.unwrap();
+    let usage = store.log_usage().await.unwrap();
+    assert!((49_800..=50_000).contains(&usage.bytes), "{usage:?}");
+    assert_eq!(usage.rows + usage.trimmed, 4_000);
+    let kept = read_seqs(&store, &names[1]).await;
+    assert_eq!(kept.last(), Some(&3_999), "the newest stay");
+}
+
+#[tokio::test]
+async fn old_lines_go_by_themselves_and_young_ones_stay() {
+    let home = Home::new();
+    let age = Duration::from_millis(800);
+    let store = home.open_with(Retention { log_age: Some(age), ..Retention::default() }).await;
+    let alice = remember(&store, "notes:alice").await;
+    // From long ago: they go with the group that stores them.
+    store.append_logs(&alice, "k", lines(0..100)).await.unwrap();
+    store.next_epoch().await.unwrap();
+    assert_eq!(store.log_usage().await.unwrap().rows, 0);
+    let young = |seq| LogLine { time: SystemTime::now(), ..line(seq, "young") };
+    let stored = LogBatch { gap: None, lines: vec![young(100)] };
+    store.append_logs(&alice, "k", stored).await.unwrap();
+    store.next_epoch().await.unwrap();
+    assert_eq!(store.log_usage().await.unwrap().rows, 1, "it is not old yet");
+    // Nothing is written any more: it goes when it is due. The stranger sees the commit that removes it.
+    let stranger = home.stranger();
+    let left = || stranger.query_row("SELECT count(*) FROM log", [], |row| row.get::<_, i64>(0)).unwrap();
+    while left() > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(store.log_usage().await.unwrap().trimmed, 101);
 }
 
 #[tokio::test]

@@ -184,11 +184,22 @@ async fn what_is_trimmed_or_forgotten_is_not_found_and_leaves_the_index() {
     stranger.execute_batch(check).unwrap();
 }
 
-/// Takes the index out of the file, as a file from before it would be.
+/// Makes the file one of before the index: version 2, with the tables of then.
 fn without_index(home: &Home) {
-    let sql = "DROP TABLE log_words; DROP TABLE log_zone; DELETE FROM meta WHERE key = 'log_unindexed';
-        PRAGMA user_version = 5";
-    home.stranger().execute_batch(sql).unwrap();
+    const THEN: [&str; 7] = ["meta", "id_range", "instance", "event", "stream", "log", "log_usage"];
+    let stranger = home.stranger();
+    let tables: Vec<String> = {
+        let sql = "SELECT name FROM pragma_table_list
+            WHERE schema = 'main' AND type IN ('table', 'virtual') AND name NOT LIKE 'sqlite%'";
+        let mut select = stranger.prepare(sql).unwrap();
+        let names = select.query_map([], |row| row.get(0)).unwrap();
+        names.collect::<Result<_, _>>().unwrap()
+    };
+    for table in tables.iter().filter(|table| !THEN.contains(&table.as_str())) {
+        stranger.execute_batch(&format!("DROP TABLE {table}")).unwrap();
+    }
+    let sql = "DELETE FROM meta WHERE key NOT IN ('epoch', 'log_head', 'next_base'); PRAGMA user_version = 2";
+    stranger.execute_batch(sql).unwrap();
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 mod ancestors;
 mod command;
 mod functions;
+mod logs;
 mod network;
 mod paths;
 mod references;
@@ -69,6 +70,7 @@ pub(super) fn config(mut raw: RawConfig, place: Place<'_>, problems: &mut Proble
     let mut settings = raw.settings.take().map(|table| table.value).unwrap_or_default();
     let defaults = check.defaults(&raw, &settings);
     check.tls(settings.tls.take());
+    let logs = check.logs(&raw.logs.take().map(|table| table.value).unwrap_or_default());
     let settings = check.settings(settings, &settings_at, data_dir);
     let (did, handle) = (raw.did.take().and_then(|did| check.did(did)), check.handle(raw.handle.take()));
     let functions = check.functions(raw.runtimes.take(), raw.access.take());
@@ -89,6 +91,7 @@ pub(super) fn config(mut raw: RawConfig, place: Place<'_>, problems: &mut Proble
         did,
         handle,
         settings,
+        logs,
         services,
         routing,
         instances,
