@@ -19,6 +19,7 @@ mod hostile;
 mod http;
 mod languages;
 mod limits;
+mod logs;
 mod scene;
 mod settings;
 mod sleep;
