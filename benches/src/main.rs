@@ -79,7 +79,9 @@ fn run(insula: Option<PathBuf>, words: &[String]) -> anyhow::Result<()> {
     let words = &words[..words.len() - usize::from(only_logs)];
     let extent = match words.first().map(String::as_str) {
         None => Extent { rounds: 4, seconds: 3, wakes: 10, instances: 200, sleeping: 10_000, lines: 100_000 },
-        Some("quick") => Extent { rounds: 3, seconds: 1, wakes: 4, instances: 20, sleeping: 2_000, lines: 20_000 },
+        Some("quick") => {
+            Extent { rounds: 3, seconds: 1, wakes: 4, instances: 20, sleeping: 2_000, lines: 20_000 }
+        }
         Some(other) => anyhow::bail!("`{other}` is not an extent; say `quick`, or nothing"),
     };
     say(&format!("load before: {}", process::load()?))?;

@@ -7,8 +7,9 @@ use std::sync::LazyLock;
 
 use http::Method;
 use insula_api::{
-    ActionRequest, Audit, AuditQuery, DeployRequest, Deployed, Detail, EventsQuery, FindQuery, FoundEvents, FoundLogs, HealthAnswer, Instances, LogsQuery,
-    RouteRequest, Routes, Summary, TokenInfo, TokenMade, TokenRequest, Tokens, WeightRequest, Why,
+    ActionRequest, Audit, AuditQuery, DeployRequest, Deployed, Detail, EventsQuery, FindQuery, FoundEvents,
+    FoundLogs, HealthAnswer, Instances, LogsQuery, RouteRequest, Routes, Summary, TokenInfo, TokenMade,
+    TokenRequest, Tokens, WeightRequest, Why,
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 

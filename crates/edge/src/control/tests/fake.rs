@@ -6,8 +6,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use insula_api::{
-    Cause, Counts, DeployRequest, Deployed, Detail, Footprint, FoundEvents, FoundLogs, Health, LogEntry, LogLine, Observed, Output,
-    RouteRequest, Routes, Status, Summary, Timestamp, Usage, Version, Wanted, WeightRequest, Why,
+    Cause, Counts, DeployRequest, Deployed, Detail, Footprint, FoundEvents, FoundLogs, Health, LogEntry,
+    LogLine, Observed, Output, RouteRequest, Routes, Status, Summary, Timestamp, Usage, Version, Wanted,
+    WeightRequest, Why,
 };
 use insula_services::DeployError;
 use insula_spec::{InstanceId, InstanceName, Limits, Network, ServiceName};
