@@ -3,6 +3,6 @@
 mod api;
 mod described;
 mod fake;
-mod network;
 mod find;
+mod network;
 mod peer;
