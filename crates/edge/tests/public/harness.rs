@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use insula_edge::public::{Exchange, Observer, Proxy, Settings, Tenants};
 use insula_isolation::{BoxFuture, Connect, Stream};
-use insula_services::{Lease, LeaseError};
-use insula_spec::{InstanceName, Protocol};
+use insula_services::{Lease, LeaseError, NoVersion};
+use insula_spec::{InstanceName, Protocol, ServiceName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -302,6 +302,8 @@ fn lease(app: &App, refused: &Arc<watch::Sender<usize>>, request_timeout: Durati
 #[derive(Debug)]
 pub(crate) struct Town {
     alice: Runs,
+    /// Whoever asks it is hung up on.
+    mute: Runs,
 }
 
 impl Tenants for Town {
@@ -309,6 +311,8 @@ impl Tenants for Town {
         let retry_after = Duration::from_secs(7);
         Err(match name.id.as_str() {
             "alice" => return Ok(self.alice.lease().await),
+            "gone" => return Ok(lease(App::gone().address, &Arc::default(), HUNG)),
+            "mute" => return Ok(self.mute.lease().await),
             "full" => LeaseError::QueueFull { retry_after },
             "broken" => LeaseError::Failed { why: "exec of /secret/app failed".to_owned(), retry_after },
             "slow" => LeaseError::TimedOut { retry_after },
@@ -318,6 +322,20 @@ impl Tenants for Town {
             _ if name.service.as_str() == "notes" => LeaseError::UnknownInstance,
             _ => LeaseError::UnknownService,
         })
+    }
+
+    /// The name of the service says which versions it has, in order: `stopped-alice` has two.
+    fn pick(
+        &self,
+        service: &ServiceName,
+        tried: &[Arc<InstanceName>],
+    ) -> Result<Arc<InstanceName>, NoVersion> {
+        if service.as_str() == "notes" {
+            return Err(NoVersion::Tenants(service.clone()));
+        }
+        let id = service.as_str().split('-').find(|id| tried.iter().all(|other| other.id.as_str() != *id));
+        let id = id.ok_or_else(|| NoVersion::NoneWeighed(service.clone()))?;
+        Ok(Arc::new(InstanceName::new(service.clone(), id.parse().unwrap())))
     }
 }
 
@@ -413,6 +431,20 @@ impl Front {
     }
 }
 
+/// Where every request is read and none answered.
+fn hung_up() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let listener = TcpListener::from_std(listener).unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move { drop(Wire::new(stream).head().await) });
+        }
+    });
+    address
+}
+
 fn proxy(
     app: &App,
     settings: Settings,
@@ -420,6 +452,7 @@ fn proxy(
 ) -> (Proxy<Town>, mpsc::UnboundedReceiver<Told>, Runs) {
     let (tell, told) = mpsc::unbounded_channel();
     let runs = Runs::new(app, request_timeout);
-    let town = Town { alice: runs.clone() };
+    let mute = Runs::new(hung_up(), request_timeout);
+    let town = Town { alice: runs.clone(), mute };
     (Proxy::new(town, settings, Arc::new(Diary(Mutex::new(tell)))), told, runs)
 }

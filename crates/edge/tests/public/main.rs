@@ -20,3 +20,4 @@ mod smuggling;
 mod stalled;
 mod streaming;
 mod tunnels;
+mod versions;
