@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 
 /// The program under test: `INSULA_BIN`, or what the workspace built.
 #[must_use]
-pub(crate) fn program() -> PathBuf {
+pub fn program() -> PathBuf {
     match std::env::var_os("INSULA_BIN") {
         Some(path) => path.into(),
         None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debug/insula"),
@@ -15,7 +15,11 @@ pub(crate) fn program() -> PathBuf {
 
 /// A command with this home and nothing of the caller's Insula settings.
 pub(crate) fn command<S: AsRef<OsStr>>(home: &Path, arguments: &[S]) -> Command {
-    let program = program();
+    command_of(&program(), home, arguments)
+}
+
+/// The same with another program.
+pub(crate) fn command_of<S: AsRef<OsStr>>(program: &Path, home: &Path, arguments: &[S]) -> Command {
     assert!(
         program.exists(),
         "{} is not there; run `cargo build -p insula` or set INSULA_BIN",
@@ -56,6 +60,12 @@ impl Answer {
     #[must_use]
     pub fn of(home: &Path, arguments: &[&str]) -> Self {
         command(home, arguments).output().unwrap().into()
+    }
+
+    /// The same with another program.
+    #[must_use]
+    pub fn of_program(program: &Path, home: &Path, arguments: &[&str]) -> Self {
+        command_of(program, home, arguments).output().unwrap().into()
     }
 
     /// Fails the test unless the exit code is 0.

@@ -24,7 +24,7 @@ mod server;
 mod wait;
 mod websocket;
 
-pub use cli::Answer;
+pub use cli::{Answer, program};
 pub use host::{Process, cgroups_writable, free_port, is_root, system_program};
 pub use http::{Reply, Request, read_reply};
 pub use inventory::Inventory;

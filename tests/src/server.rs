@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::cli::program;
 use crate::{Answer, Inventory, PATIENCE, Place, Process, Reply, Request, cli, exited_within, wait_until};
 
 /// What differs from an ordinary start.
@@ -18,6 +20,10 @@ pub struct Options {
     pub env: Vec<(String, String)>,
     /// Further arguments of `insula serve`.
     pub arguments: Vec<String>,
+    /// Program and arguments that start the server in their turn.
+    pub through: Vec<String>,
+    /// Instead of `serve`.
+    pub verb: Vec<String>,
 }
 
 /// Everything a server has said so far.
@@ -79,7 +85,11 @@ impl Server {
         let config = place.configure(config);
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let mut server = Self { place, parent: None, address, talk: Arc::default() };
-        let mut arguments = vec!["serve", "--json", "--config", config.to_str().unwrap()];
+        let verb: Vec<_> = match options.verb.is_empty() {
+            true => vec!["serve"],
+            false => options.verb.iter().map(String::as_str).collect(),
+        };
+        let mut arguments = [verb, vec!["--json", "--config", config.to_str().unwrap()]].concat();
         arguments.extend(options.arguments.iter().map(String::as_str));
         server.spawn(&arguments, options);
         server
@@ -94,7 +104,15 @@ impl Server {
 
     fn launch(&mut self, arguments: &[&str], options: &Options) {
         self.talk = Arc::default();
-        let mut command = cli::command(&self.place.home(), arguments);
+        let mut command = match options.through.split_first() {
+            None => cli::command(&self.place.home(), arguments),
+            Some((first, rest)) => {
+                let program = program();
+                let all = rest.iter().map(String::as_str).chain([program.to_str().unwrap()]);
+                let all: Vec<_> = all.chain(arguments.iter().copied()).collect();
+                cli::command_of(Path::new(first), &self.place.home(), &all)
+            }
+        };
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).current_dir(self.place.path());
         command.envs(options.env.iter().map(|(name, value)| (name, value)));
         let mut parent = command.spawn().unwrap();
@@ -113,10 +131,8 @@ impl Server {
     pub fn start_with_fault(&mut self, point: &str) {
         let config = self.place.path().join("insula.toml");
         let env = vec![("INSULA_FAULT".to_owned(), point.to_owned())];
-        self.launch(
-            &["serve", "--json", "--config", config.to_str().unwrap()],
-            &Options { env, ..Options::default() },
-        );
+        let options = Options { env, ..Options::default() };
+        self.launch(&["serve", "--json", "--config", config.to_str().unwrap()], &options);
     }
 
     /// Its folder.
@@ -259,6 +275,26 @@ impl Server {
     pub fn worker(&self) -> Process {
         let pid = self.cli(&["health", "--json"]).ok().json()["pid"].as_i64().unwrap();
         Process::find(i32::try_from(pid).unwrap()).unwrap()
+    }
+
+    /// `insula serve --takeover` with the configuration of the place.
+    #[must_use]
+    pub fn take_over(&self) -> Answer {
+        self.take_over_with(&program())
+    }
+
+    /// The same with another program.
+    #[must_use]
+    pub fn take_over_with(&self, program: &Path) -> Answer {
+        let config = self.place.path().join("insula.toml");
+        let arguments = ["serve", "--takeover", "--json", "--config", config.to_str().unwrap()];
+        Answer::of_program(program, &self.place.home(), &arguments)
+    }
+
+    /// Every worker of this server: the one that serves, and those that gave way.
+    #[must_use]
+    pub fn workers(&self) -> Vec<Process> {
+        self.parent().children().into_iter().filter(|p| p.command.contains("insula worker")).collect()
     }
 
     /// Waits until another worker than this one answers the CLI.

@@ -74,6 +74,9 @@ pub(crate) enum Verb {
     Audit(AuditArgs),
     /// Print the description of the control API (OpenAPI 3.1)
     Openapi,
+    /// Work with the service manager
+    #[command(subcommand)]
+    Systemd(SystemdVerb),
     /// Show what Insula does, on example services
     Demo(DemoArgs),
     /// Print what a shell needs to complete the command line
@@ -104,6 +107,12 @@ pub(crate) struct ServeArgs {
     /// Root of the tenants' data [env: INSULA_DATA_DIR] [default: `settings.data_dir`]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// If a server runs on this home, have it go on with this program and configuration, losing nothing
+    #[arg(long)]
+    pub(crate) takeover: bool,
+    /// Go on with what another program left in standard input; for that program alone
+    #[arg(long, hide = true, value_name = "HOW")]
+    pub(crate) resume: Option<crate::parent::Resume>,
 }
 
 /// Which configuration.
@@ -234,6 +243,8 @@ pub(crate) enum ConfigVerb {
     Show(ShowArgs),
     /// Print a JSON Schema of the configuration, for editors
     Schema,
+    /// Have the running daemon read its configuration again, and say what changed
+    Apply(ApplyArgs),
 }
 
 /// `insula config show`.
@@ -268,6 +279,31 @@ pub(crate) struct ManArgs {
     /// Directory to write the pages to; made if it is not there
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
+}
+
+/// `insula systemd`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SystemdVerb {
+    /// Print a unit that runs the daemon with this program and this configuration
+    PrintUnit(PrintUnitArgs),
+}
+
+/// `insula systemd print-unit`.
+#[derive(Debug, Args)]
+pub(crate) struct PrintUnitArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+    /// For the manager of this user, without root
+    #[arg(long)]
+    pub(crate) user: bool,
+}
+
+/// `insula config apply`.
+#[derive(Debug, Args)]
+pub(crate) struct ApplyArgs {
+    /// Only say what would change
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// `insula token`.

@@ -18,7 +18,7 @@ use insula_spec::ConfigError;
 
 use crate::failure::Failure;
 use crate::home::HomeError;
-use crate::parent::{ListenError, LockError};
+use crate::parent::{ActivationError, ListenError, LockError};
 use crate::remote::RemoteError;
 
 /// How a command ended.
@@ -72,7 +72,8 @@ impl Exit {
         if error.is::<RemoteError>() {
             return Self::Usage;
         }
-        if error.is::<LockError>() || error.is::<ListenError>() || error.is::<HomeError>() {
+        let taken = error.is::<LockError>() || error.is::<ListenError>() || error.is::<ActivationError>();
+        if taken || error.is::<HomeError>() {
             return Self::Refused;
         }
         error.downcast_ref::<ClientError>().map_or(Self::Failed, Self::of_client)

@@ -8,7 +8,7 @@ use insula_spec::InvalidName;
 
 use crate::exit::Exit;
 use crate::home::HomeError;
-use crate::parent::{ListenError, LockError};
+use crate::parent::{ActivationError, ListenError, LockError};
 use crate::remote::RemoteError;
 
 /// What failed, what to do, and how the program ends.
@@ -55,6 +55,7 @@ pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
         LockError,
         ListenError,
         RemoteError,
+        ActivationError,
         InvalidName,
         insula_store::OpenError,
         insula_store::WriteError,

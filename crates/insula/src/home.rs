@@ -7,6 +7,8 @@
 //!   state.db             instances, events, captured logs
 //!   run/                 0700
 //!     control.sock       the control API
+//!     door.sock          requests to the parent: planned restart, reload
+//!     heirs.sock         from a worker that gave way to the next one
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -131,6 +133,16 @@ impl Home {
     /// Socket of the control API.
     pub(crate) fn control_socket(&self) -> PathBuf {
         self.run_dir().join("control.sock")
+    }
+
+    /// Socket of the parent itself.
+    pub(crate) fn door_socket(&self) -> PathBuf {
+        self.run_dir().join("door.sock")
+    }
+
+    /// Socket on which a worker hears of the streams that earlier workers still have.
+    pub(crate) fn heirs_socket(&self) -> PathBuf {
+        self.run_dir().join("heirs.sock")
     }
 
     /// Held by whoever has the listeners.

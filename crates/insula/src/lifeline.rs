@@ -9,6 +9,14 @@
 //! parent ◄─Ready── worker
 //! parent ──Shutdown──► worker ──(exit 0)
 //! ```
+//! A planned restart has two workers for a moment; the state is never with both:
+//!
+//! ```text
+//! parent ──Boot, standby──► new ──Prepared──► parent ──Retire──► old
+//!                                             parent ◄─Released── old   (streams go on)
+//!                           new ◄────Go────── parent
+//!                           new ──Ready─────► parent
+//! ```
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,7 +24,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use insula_linux::scm;
-use insula_spec::InstanceName;
+use insula_spec::{InstanceName, ServiceName};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -28,7 +36,7 @@ const FDS_PER_PACKET: usize = 32;
 
 /// Changes with every incompatible change of the messages. Parent and worker are the same file, unless it
 /// was replaced while the parent ran.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// Descriptors under their names.
 pub(crate) type Given = Vec<(Role, OwnedFd)>;
@@ -45,6 +53,14 @@ pub(crate) enum Role {
     Agent,
     /// Listener of the control API.
     Control,
+    /// Listener for earlier workers, which keep their streams.
+    Heirs,
+    /// Listener for requests to the parent itself.
+    Door,
+    /// To a parent that goes on as another program: its end towards the worker.
+    Lifeline,
+    /// To such a parent: whoever asked for it.
+    Visitor,
     /// Listener of the public proxy.
     Http,
     /// Raw TCP listener of one instance.
@@ -63,6 +79,12 @@ pub(crate) enum ToWorker {
     Shutdown,
     /// Do not wait for requests any longer.
     Hurry,
+    /// Give way to another worker: leave the instances, keep the streams.
+    Retire,
+    /// To a worker that stands by: the other one has given way.
+    Go,
+    /// Are you there?
+    Ping,
 }
 
 /// Who the worker is.
@@ -83,6 +105,10 @@ pub(crate) struct Boot {
     /// Whether anybody on the loopback may use the control API.
     #[serde(default)]
     pub(crate) insecure_api: bool,
+    /// Whether to be prepared and then wait for [`ToWorker::Go`].
+    pub(crate) standby: bool,
+    /// Services whose running instances are to be started anew.
+    pub(crate) restart: Vec<ServiceName>,
     /// How many descriptors follow.
     pub(crate) fds: usize,
 }
@@ -93,6 +119,12 @@ pub(crate) struct Boot {
 pub(crate) enum ToParent {
     /// It serves.
     Ready(Report),
+    /// It stands by.
+    Prepared,
+    /// It has given way: the store and the instances are free.
+    Released,
+    /// Yes.
+    Pong,
 }
 
 /// What the worker found when it started.
@@ -140,6 +172,11 @@ impl Lifeline {
         Ok(Self { socket })
     }
 
+    /// An end that was connected or accepted.
+    pub(crate) fn over(socket: OwnedFd) -> Self {
+        Self { socket }
+    }
+
     /// Sends one message with descriptors beside it.
     pub(crate) fn send<M: Serialize>(&self, message: &M, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         send(&self.socket, message, fds)
@@ -153,6 +190,11 @@ impl Lifeline {
     /// Tells the worker who it is.
     pub(crate) fn send_boot(&self, boot: Boot, fds: &[(Role, BorrowedFd<'_>)]) -> io::Result<()> {
         self.send(&ToWorker::Boot(Boot { fds: fds.len(), ..boot }), &[])?;
+        self.send_fds(fds)
+    }
+
+    /// Sends descriptors under their names, as many packets as it takes.
+    pub(crate) fn send_fds(&self, fds: &[(Role, BorrowedFd<'_>)]) -> io::Result<()> {
         for packet in fds.chunks(FDS_PER_PACKET) {
             let roles = packet.iter().map(|(role, _)| role.clone()).collect();
             let fds: Vec<_> = packet.iter().map(|(_, fd)| *fd).collect();
@@ -163,15 +205,19 @@ impl Lifeline {
 
     /// Learns who one is; `None` when the parent is gone already.
     pub(crate) fn recv_boot(&self) -> io::Result<Option<(Boot, Given)>> {
-        let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("lifeline: {what}"));
         let boot = match self.recv(&mut Vec::new())? {
             None => return Ok(None),
             Some(ToWorker::Boot(boot)) if boot.version == VERSION => boot,
             Some(ToWorker::Boot(_)) => return Err(wrong("the parent is another version; restart it")),
             Some(_) => return Err(wrong("the first message is not the boot message")),
         };
+        Ok(self.recv_fds(boot.fds)?.map(|all| (boot, all)))
+    }
+
+    /// Receives so many descriptors under their names; `None` when the other side is gone.
+    pub(crate) fn recv_fds(&self, count: usize) -> io::Result<Option<Given>> {
         let mut all = Vec::new();
-        while all.len() < boot.fds {
+        while all.len() < count {
             let mut fds = Vec::new();
             match self.recv(&mut fds)? {
                 None => {
@@ -185,7 +231,7 @@ impl Lifeline {
                 Some(_) => return Err(wrong("descriptors and their names do not match")),
             }
         }
-        Ok(Some((boot, all)))
+        Ok(Some(all))
     }
 
     /// The same end for a runtime: reads return at once when nothing is there.
@@ -194,6 +240,10 @@ impl Lifeline {
         stream.set_nonblocking(true)?;
         Ok(stream)
     }
+}
+
+fn wrong(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("lifeline: {what}"))
 }
 
 /// Sends one message with descriptors beside it.
@@ -240,6 +290,8 @@ mod tests {
             domain: "localhost".into(),
             port: 80,
             insecure_api: false,
+            standby: false,
+            restart: Vec::new(),
             fds: 0,
         }
     }

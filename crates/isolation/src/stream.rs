@@ -5,11 +5,12 @@
 //! nobody, whatever the flag says.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use insula_linux::dontwait;
+use rustix::net::{AddressFamily, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -22,7 +23,29 @@ pub enum Stream {
     Unix(UnixStream),
 }
 
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(s) => s.as_fd(),
+            Self::Unix(s) => s.as_fd(),
+        }
+    }
+}
+
 impl Stream {
+    /// A connection that another process made, registered with the runtime.
+    ///
+    /// # Errors
+    /// When it is no socket of these kinds, or cannot be registered.
+    pub fn from_socket(socket: OwnedFd) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        match sockopt::socket_domain(&socket)? {
+            AddressFamily::UNIX => Ok(Self::Unix(UnixStream::from_std(socket.into())?)),
+            AddressFamily::INET | AddressFamily::INET6 => Ok(Self::Tcp(TcpStream::from_std(socket.into())?)),
+            other => Err(io::Error::new(io::ErrorKind::InvalidData, format!("{other:?} is no kind of ours"))),
+        }
+    }
+
     /// Reads without waiting; `WouldBlock` when nothing is there. Tells whether an idle connection is
     /// still clean: `WouldBlock` means yes, anything else no.
     ///

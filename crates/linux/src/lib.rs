@@ -13,6 +13,8 @@ pub mod seccomp;
 
 pub mod credentials;
 pub mod fork;
+#[cfg(feature = "host")]
+pub mod inherited;
 pub mod loopback;
 pub mod mount;
 pub mod scm;

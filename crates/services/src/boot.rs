@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 
 use crate::directory::Entry;
+use crate::heritage::Holds;
 use crate::keeper::{self, Keeper, Message};
 use crate::routing;
 use crate::services::{Errand, Services};
@@ -62,7 +63,7 @@ struct Found {
     outcome: Result<Adopted, Gone>,
 }
 
-pub(crate) async fn boot(services: &Services) -> Result<(), StartError> {
+pub(crate) async fn boot(services: &Services, holds: &mut Holds) -> Result<(), StartError> {
     let shared = &services.shared;
     let plan = shared.plan();
     let rows = known(shared, &plan.config).await?;
@@ -80,7 +81,7 @@ pub(crate) async fn boot(services: &Services) -> Result<(), StartError> {
     routing::load(shared, &plan.config).await?;
     let mut standing = Vec::new();
     for found in find(shared, &rows).await? {
-        standing.extend(take_over(shared, found).await?);
+        standing.extend(take_over(shared, found, holds).await?);
     }
     sweep(shared, &standing).await?;
     wake(services);
@@ -160,7 +161,11 @@ async fn search(shared: &Shared, row: InstanceRow, record: Record) -> Result<Fou
 }
 
 /// Gives what was found to a keeper. The record is answered if it shall not be swept.
-async fn take_over(shared: &Arc<Shared>, found: Found) -> Result<Option<Record>, StartError> {
+async fn take_over(
+    shared: &Arc<Shared>,
+    found: Found,
+    holds: &mut Holds,
+) -> Result<Option<Record>, StartError> {
     let Found { row, record, outcome } = found;
     let adopted = match outcome {
         Ok(adopted) => adopted,
@@ -176,6 +181,7 @@ async fn take_over(shared: &Arc<Shared>, found: Found) -> Result<Option<Record>,
     let (sender, inbox) = keeper::inbox(spec.hold_queue);
     let seat = shared.census.count(&row.name.service);
     let site = Site { shared: Arc::clone(shared), spec, name: row.name.clone() };
+    holds.claim(&row.name, &sender);
     let mut map = shared.directory.write();
     if let Some(entry) = map.get_mut(&row.name) {
         let keeper =

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use insula_isolation::{Connect, Stream};
 use insula_spec::{InstanceName, Protocol};
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
@@ -232,6 +233,12 @@ impl Upstream {
         Self { stream, run: Arc::clone(run), soiled: AtomicBool::new(false) }
     }
 
+    /// The bare connection, for another process.
+    #[must_use]
+    pub fn into_stream(self) -> Stream {
+        self.stream
+    }
+
     fn is_clean(&self) -> bool {
         let clean = !self.soiled.load(Ordering::Relaxed) && is_clean(&self.stream);
         self.soiled.store(!clean, Ordering::Relaxed);
@@ -287,7 +294,8 @@ impl AsyncWrite for Upstream {
 }
 
 /// Why there is no lease.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
 pub enum LeaseError {
     /// The configuration has no such service.
     #[error("there is no such service")]

@@ -16,6 +16,7 @@ mod directory;
 mod failure;
 mod gate;
 mod health;
+mod heritage;
 mod keeper;
 mod lease;
 mod logs;
@@ -28,6 +29,7 @@ pub use boot::StartError;
 pub use control::{ControlError, Inspect, Overview};
 pub use deploy::{DeployError, Deployed, Order, Share, Version};
 pub use failure::Failure;
+pub use heritage::{Held, Lingering};
 /// How a workload ended; part of [`Failure`].
 pub use insula_isolation::Exit;
 pub use lease::{Lease, LeaseError, Upstream};

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::boot::{self, StartError};
 use crate::census::Full;
 use crate::directory::Entry;
+use crate::heritage::{Held, Holds};
 use crate::keeper::{self, Keeper, Message};
 use crate::lease::{Lease, LeaseError};
 use crate::shared::{Phase, Shared, Site};
@@ -70,9 +71,25 @@ impl Services {
     /// # Errors
     /// When the store does not answer.
     pub async fn start(config: Arc<Config>, registry: Registry, store: Store) -> Result<Self, StartError> {
-        let services = Self { shared: Shared::new(config, registry, store) };
-        boot::boot(&services).await?;
+        let (services, _none) = Self::start_holding(config, registry, store, Vec::new()).await?;
         Ok(services)
+    }
+
+    /// The same, where an earlier worker still has streams to the instances of these names: those that are
+    /// found running do not go to sleep while their [`Held`] or its lease lives.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn start_holding(
+        config: Arc<Config>,
+        registry: Registry,
+        store: Store,
+        names: Vec<InstanceName>,
+    ) -> Result<(Self, Vec<Held>), StartError> {
+        let services = Self { shared: Shared::new(config, registry, store) };
+        let mut holds = Holds::new(names);
+        boot::boot(&services, &mut holds).await?;
+        Ok((services, holds.into_held()))
     }
 
     /// Waits until the instance takes requests, waking it if it sleeps, at most until `deadline` and never

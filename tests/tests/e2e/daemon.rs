@@ -9,7 +9,7 @@ use insula_tests::{Process, Server, wait_until};
 use crate::common::{app, number};
 
 /// Requests that go on until they are told to end.
-struct Load {
+pub(crate) struct Load {
     go: Arc<AtomicBool>,
     served: Arc<AtomicUsize>,
     failed: Arc<AtomicUsize>,
@@ -18,7 +18,7 @@ struct Load {
 
 impl Load {
     /// This many clients, each with one request at a time, each on a connection of its own.
-    fn begin(server: &Server, clients: usize, instance: &str) -> Self {
+    pub(crate) fn begin(server: &Server, clients: usize, instance: &str) -> Self {
         let (go, served, failed) = (Arc::new(AtomicBool::new(true)), Arc::default(), Arc::default());
         let request = insula_tests::Request::get(&server.host(instance), "/");
         let client = |_| {
@@ -43,13 +43,13 @@ impl Load {
     }
 
     /// Waits until so many more were served.
-    fn more(&self, count: usize) {
+    pub(crate) fn more(&self, count: usize) {
         let from = self.served();
         wait_until("more requests are served", || (self.served() >= from + count).then_some(()));
     }
 
     /// Ends it; how many failed.
-    fn end(self) -> usize {
+    pub(crate) fn end(self) -> usize {
         self.go.store(false, Ordering::Relaxed);
         for thread in self.threads {
             thread.join().unwrap();

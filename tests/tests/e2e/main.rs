@@ -24,5 +24,7 @@ mod scene;
 mod settings;
 mod sleep;
 mod versions;
+mod systemd;
+mod takeover;
 mod wake;
 mod walls;

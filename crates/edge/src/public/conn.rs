@@ -154,7 +154,8 @@ where
                 Poll::Pending => break,
             }
         }
-        if !wait.reading && !wait.draining && self.poll_drained(cx, drained) {
+        let retiring = self.shared.settings.retiring.is_cancelled();
+        if !wait.reading && !wait.draining && !retiring && self.poll_drained(cx, drained) {
             wait.draining = true;
             self.deadline.set(Instant::now() + self.shared.settings.drain_grace);
         }

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::public::apex::Door;
 use crate::public::routes::Routes;
 
@@ -38,6 +40,9 @@ pub struct Settings {
     /// While draining: time that an idle connection is still listened to, so that a request already on its
     /// way is answered.
     pub drain_grace: Duration,
+    /// Cancelled before the drain, it lets idle connections keep their own time: this process only gives
+    /// way to another one, and can still serve what comes on them.
+    pub retiring: CancellationToken,
 }
 
 impl Settings {
@@ -58,6 +63,7 @@ impl Settings {
             write_timeout: Duration::from_secs(60),
             keepalive: Keepalive::default(),
             drain_grace: Duration::from_secs(1),
+            retiring: CancellationToken::new(),
         }
     }
 }

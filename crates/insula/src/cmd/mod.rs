@@ -1,6 +1,7 @@
 //! The verbs.
 
 mod act;
+mod apply;
 mod audit;
 mod config;
 mod doctor;
@@ -11,10 +12,13 @@ mod inspect;
 mod logs;
 mod ps;
 mod serve;
+mod systemd;
 mod token;
 mod version;
 mod versions;
 mod why;
+
+pub(crate) use serve::secluded;
 
 use std::process::ExitCode;
 
@@ -22,7 +26,7 @@ use anyhow::Context;
 use insula_api::Client;
 use insula_spec::config::Origin;
 
-use crate::cli::{Cli, Verb};
+use crate::cli::{Cli, SystemdVerb, Verb};
 use crate::exit::Exit;
 use crate::home::Home;
 use crate::printer::Printer;
@@ -32,6 +36,7 @@ use crate::{demo, environment, worker};
 /// Does what the command line says.
 pub(crate) fn run(cli: Cli, printer: Printer) -> anyhow::Result<ExitCode> {
     let (origin, named) = environment::HOME.path(cli.home)?.unzip();
+    let chosen = named.is_some();
     let (origin, home) = (origin.unwrap_or(Origin::Default), Home::locate(named)?);
     // Those that ask no daemon do not care which one is meant.
     let local = matches!(
@@ -43,6 +48,7 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> anyhow::Result<ExitCode> {
             | Verb::Config(_)
             | Verb::Completions(_)
             | Verb::Man(_)
+            | Verb::Systemd(_)
             | Verb::Openapi
             | Verb::Version
     );
@@ -76,6 +82,9 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> anyhow::Result<ExitCode> {
         Verb::Config(verb) => config::run((&home, origin), verb, printer)?,
         Verb::Completions(args) => generate::completions(args.shell, printer)?,
         Verb::Man(args) => generate::man(args, printer)?,
+        Verb::Systemd(SystemdVerb::PrintUnit(args)) => {
+            systemd::print_unit(chosen.then_some(&home), args, printer)?
+        }
         Verb::Version => version::run(printer)?,
     };
     Ok(exit.into())

@@ -2,6 +2,7 @@
 
 mod checks;
 mod levels;
+mod manager;
 
 use std::path::Path;
 
@@ -123,6 +124,7 @@ pub(crate) fn examine(home: &Home, config: Option<&Path>) -> Diagnosis {
     let mut checks = checks::host();
     checks.push(checks::home(home));
     checks.push(checks::config(config));
+    checks.extend(manager::unit(home));
     match levels::probe(home) {
         Ok((levels, auto)) => Diagnosis { checks, levels, auto },
         Err(error) => {

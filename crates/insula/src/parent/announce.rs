@@ -6,17 +6,17 @@ use insula_edge::control::{apex_url, instance_url};
 use insula_spec::{Config, InstanceName};
 
 use crate::home::Home;
-use crate::lifeline::{Boot, Report};
+use crate::lifeline::Report;
 use crate::printer::Printer;
 
 /// Says that the daemon serves, and where. With `--json` one line of JSON goes to stdout.
-pub(super) fn ready(printer: Printer, home: &Home, config: &Config, (boot, report): (&Boot, &Report)) {
+pub(super) fn ready(printer: Printer, home: &Home, config: &Config, (port, report): (u16, &Report)) {
     if printer.json {
         let line = json!({
             "event": "ready",
             "pid": std::process::id(),
-            "port": boot.port,
-            "url": apex_url(&boot.domain, boot.port),
+            "port": port,
+            "url": apex_url(&config.settings.domain, port),
             "control": home.control_socket(),
             "config": config.path,
             "home": home.path(),
@@ -30,15 +30,16 @@ pub(super) fn ready(printer: Printer, home: &Home, config: &Config, (boot, repor
         }
         return;
     }
-    printer.talk(&text(home, config, boot, report));
+    printer.talk(&text(home, config, port, report));
 }
 
-fn text(home: &Home, config: &Config, boot: &Boot, report: &Report) -> String {
+fn text(home: &Home, config: &Config, port: u16, report: &Report) -> String {
+    let domain = &config.settings.domain;
     let mut lines = vec![format!(
         "insula {} serves {} at {}",
         env!("CARGO_PKG_VERSION"),
         count(config.services.len(), "service"),
-        apex_url(&boot.domain, boot.port)
+        apex_url(domain, port)
     )];
     lines.push(format!("  config   {}", config.path.display()));
     lines.push(format!("  home     {}", home.path().display()));
@@ -51,12 +52,12 @@ fn text(home: &Home, config: &Config, boot: &Boot, report: &Report) -> String {
     for (service, ids) in &config.instances {
         for id in ids {
             let name = InstanceName::new(service.clone(), id.clone());
-            lines.push(format!("  {name}  {}", instance_url(&boot.domain, boot.port, &name)));
+            lines.push(format!("  {name}  {}", instance_url(domain, port, &name)));
         }
     }
     for spec in config.services.values() {
         for (id, port) in &spec.listen_tcp {
-            lines.push(format!("  {}:{id}  tcp {}:{port}", spec.name, boot.domain));
+            lines.push(format!("  {}:{id}  tcp {domain}:{port}", spec.name));
         }
     }
     lines.push("stop with Ctrl-C".to_owned());

@@ -7,9 +7,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use insula_spec::{Config, InstanceName};
+use insula_spec::InstanceName;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+
+use super::activation::Given;
+use super::plan::Plan;
+use crate::home::Home;
 
 /// Connections that may wait to be accepted. The kernel lowers it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -49,7 +53,10 @@ pub(crate) enum ListenError {
         #[source]
         source: io::Error,
     },
-    /// The control socket could not be made.
+    /// The server is being stopped and listens to nobody.
+    #[error("the server is being stopped")]
+    Stopping,
+    /// A socket in the home could not be made.
     #[error("cannot listen on `{}`", path.display())]
     Control {
         /// The socket.
@@ -70,6 +77,7 @@ impl ListenError {
             }
             Self::NotAllowed { .. } => "choose a port from 1024 upward, or run as root".to_owned(),
             Self::Io { .. } => "check the addresses of this host".to_owned(),
+            Self::Stopping => "start a server once that one has ended".to_owned(),
             Self::Control { .. } => "check that this user may write to the home".to_owned(),
         }
     }
@@ -82,29 +90,79 @@ pub(crate) struct Listeners {
     pub(crate) http: Vec<TcpListener>,
     /// Its port.
     pub(crate) port: u16,
-    /// One instance each.
-    pub(crate) tcp: Vec<(InstanceName, TcpListener)>,
+    /// One instance each, and its port.
+    pub(crate) tcp: Vec<(InstanceName, u16, TcpListener)>,
     /// The control API.
     pub(crate) control: UnixListener,
+    /// For workers that gave way, about the streams that they still have.
+    pub(crate) heirs: UnixListener,
+    /// Whether those for the public came from a service manager: then the file has no say about them.
+    pub(crate) given: bool,
 }
 
 impl Listeners {
-    /// Opens all of them. A domain of `localhost` is served on the loopback only.
-    pub(crate) fn open(config: &Config, control: &Path) -> Result<Self, ListenError> {
-        let addresses = addresses(&config.settings.domain);
-        let (http, port) = on_all(addresses, config.settings.port, "the public proxy")?;
-        let mut tcp = Vec::new();
-        for spec in config.services.values() {
-            for (id, port) in &spec.listen_tcp {
-                let name = InstanceName::new(spec.name.clone(), id.clone());
-                let (sockets, _) = on_all(addresses, *port, &format!("`listen_tcp` of `{name}`"))?;
-                tcp.extend(sockets.into_iter().map(|s| (name.clone(), s)));
+    /// Opens all that was not given. A domain of `localhost` is served on the loopback only.
+    pub(crate) fn open(plan: &Plan, home: &Home, given: Given) -> Result<Self, ListenError> {
+        let addresses = addresses(&plan.domain);
+        let was_given = !given.http.is_empty() || !given.tcp.is_empty();
+        let (http, port) = match given.http.first() {
+            Some(first) => {
+                let port = first.local_addr().map_err(copied)?.port();
+                (given.http, port)
+            }
+            None => on_all(addresses, plan.port, "the public proxy")?,
+        };
+        let mut tcp = given.tcp;
+        for (name, port) in &plan.tcp {
+            if tcp.iter().all(|(known, ..)| known != name) {
+                tcp.extend(open_tcp(addresses, name, *port)?);
             }
         }
-        let control = self::control(control)
-            .map_err(|source| ListenError::Control { path: control.to_owned(), source })?;
-        Ok(Self { http, port, tcp, control })
+        let at = |path: PathBuf| unix(&path).map_err(|source| ListenError::Control { path, source });
+        let (control, heirs) = (at(home.control_socket())?, at(home.heirs_socket())?);
+        Ok(Self { http, port, tcp, control, heirs, given: was_given })
     }
+
+    /// Those of the next plan: what both have is shared, so that what waits in its queue is not lost; only
+    /// what is new is opened.
+    pub(crate) fn succeed(&self, old: &Plan, new: &Plan) -> Result<Self, ListenError> {
+        let addresses = addresses(&new.domain);
+        let same_place = self::addresses(&old.domain) == addresses;
+        let same_port = new.port == 0 || new.port == self.port || new.port == old.port;
+        let (http, port) = if self.given || same_place && same_port {
+            (self.http.iter().map(copy).collect::<Result<_, _>>()?, self.port)
+        } else {
+            on_all(addresses, new.port, "the public proxy")?
+        };
+        let mut tcp = Vec::new();
+        for (name, port) in &new.tcp {
+            let same = |known: &InstanceName, at: u16| {
+                if self.given { known == name } else { same_place && at == *port }
+            };
+            let known = self.tcp.iter().filter(|(known, at, _)| same(known, *at));
+            let shared = known.map(|(_, port, l)| Ok((name.clone(), *port, copy(l)?)));
+            let shared = shared.collect::<Result<Vec<_>, ListenError>>()?;
+            tcp.extend(if shared.is_empty() { open_tcp(addresses, name, *port)? } else { shared });
+        }
+        let copy = |l: &UnixListener| l.try_clone().map_err(copied);
+        let (control, heirs) = (copy(&self.control)?, copy(&self.heirs)?);
+        Ok(Self { http, port, tcp, control, heirs, given: self.given })
+    }
+}
+
+type TcpPort = (InstanceName, u16, TcpListener);
+
+fn open_tcp(addresses: [IpAddr; 2], name: &InstanceName, port: u16) -> Result<Vec<TcpPort>, ListenError> {
+    let (sockets, port) = on_all(addresses, port, &format!("`listen_tcp` of `{name}`"))?;
+    Ok(sockets.into_iter().map(|socket| (name.clone(), port, socket)).collect())
+}
+
+fn copy(listener: &TcpListener) -> Result<TcpListener, ListenError> {
+    listener.try_clone().map_err(copied)
+}
+
+fn copied(source: io::Error) -> ListenError {
+    ListenError::Io { address: Ipv4Addr::UNSPECIFIED.into(), port: 0, source }
 }
 
 /// Whether a domain is served on the loopback only.
@@ -161,7 +219,7 @@ fn open(address: IpAddr, port: u16) -> rustix::io::Result<TcpListener> {
 }
 
 /// Whoever holds the lock of the home may take the place of a socket that a dead parent left.
-fn control(path: &Path) -> io::Result<UnixListener> {
+fn unix(path: &Path) -> io::Result<UnixListener> {
     match std::fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
@@ -200,9 +258,9 @@ mod tests {
     fn a_stale_control_socket_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("control.sock");
-        drop(control(&path).unwrap());
+        drop(unix(&path).unwrap());
         assert!(path.exists(), "a dropped listener leaves its file");
-        let second = control(&path).unwrap();
+        let second = unix(&path).unwrap();
         std::os::unix::net::UnixStream::connect(&path).unwrap();
         drop(second);
     }

@@ -7,7 +7,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -77,6 +77,13 @@ impl Lock {
         }
         sign(&file).map_err(io)?;
         Ok(Self { file })
+    }
+}
+
+impl Lock {
+    /// One that this process took before it became another program.
+    pub(crate) fn over(fd: OwnedFd) -> Self {
+        Self { file: fd.into() }
     }
 }
 

@@ -41,6 +41,8 @@ pub(crate) enum Event {
     Elapsed,
     /// Somebody wants the whole to end.
     Asked,
+    /// Another worker was put in the place of the one that served (see [`super::handover`]).
+    Swapped,
 }
 
 /// How the worker ended.
@@ -104,6 +106,16 @@ impl Supervisor {
         Self { state: State::Launching, proven: false, row: 0, stop_timeout }
     }
 
+    /// Whether a worker serves, and nothing else is under way.
+    pub(crate) fn is_serving(&self) -> bool {
+        matches!(self.state, State::Serving { .. })
+    }
+
+    /// How long a stop may take from now on.
+    pub(crate) fn set_stop_timeout(&mut self, limit: Duration) {
+        self.stop_timeout = limit;
+    }
+
     /// What to do about an event; `now` is the time since the program began.
     pub(crate) fn next(&mut self, now: Duration, event: Event) -> Vec<Action> {
         match (self.state, event) {
@@ -124,6 +136,10 @@ impl Supervisor {
                     self.row = 0;
                 }
                 self.again()
+            }
+            (State::Serving { .. }, Event::Swapped) => {
+                self.state = State::Launching;
+                vec![]
             }
             (State::Waiting, Event::Elapsed) => self.launch(),
             // Late news of something that is over.
@@ -169,7 +185,7 @@ impl Supervisor {
                 self.state = State::Killed;
                 vec![Action::Kill]
             }
-            Event::Ready => vec![],
+            Event::Ready | Event::Swapped => vec![],
         }
     }
 
@@ -249,6 +265,16 @@ mod tests {
         assert_eq!(s.next(at(1), Event::Asked), [Action::Hurry]);
         assert_eq!(s.next(at(1), Event::Asked), [Action::Kill]);
         assert_eq!(s.next(at(1), KILLED), [Action::Disarm, Action::Quit(1)]);
+    }
+
+    #[test]
+    fn a_worker_put_in_the_place_of_another_is_followed_by_one_when_it_dies() {
+        let mut s = serving();
+        assert_eq!(s.next(at(1), Event::Swapped), []);
+        assert!(!s.is_serving());
+        assert_eq!(s.next(at(1), KILLED), [Action::Launch]);
+        assert_eq!(s.next(at(2), Event::Ready), []);
+        assert!(s.is_serving());
     }
 
     #[test]

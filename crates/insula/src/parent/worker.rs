@@ -1,12 +1,13 @@
 //! One worker process, seen from its parent.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 
+use super::notify;
 use crate::lifeline::{Boot, Lifeline, Role, ToParent, ToWorker};
 
 /// The verb under which a worker is started. Not for people.
@@ -23,17 +24,23 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Starts a worker from this very program file and tells it who it is.
+    /// Starts a worker from this very program file, or the one given, and tells it who it is.
     ///
     /// It gets a process group of its own: Ctrl-C in a terminal must reach the parent alone.
-    pub(crate) fn launch(boot: &Boot, fds: &[(Role, BorrowedFd<'_>)]) -> io::Result<Self> {
+    pub(crate) fn launch(
+        boot: &Boot,
+        fds: &[(Role, BorrowedFd<'_>)],
+        program: Option<&OwnedFd>,
+    ) -> io::Result<Self> {
         let (lifeline, far) = Lifeline::pair()?;
-        let child = Command::new("/proc/self/exe")
-            .arg0("insula")
-            .arg(VERB)
-            .process_group(0)
-            .stdin(Stdio::from(far))
-            .spawn()?;
+        let own = || "/proc/self/exe".to_owned();
+        let mut command =
+            Command::new(program.map_or_else(own, |fd| format!("/proc/self/fd/{}", fd.as_raw_fd())));
+        command.arg0("insula").arg(VERB).process_group(0).stdin(Stdio::from(far));
+        for name in notify::VARIABLES {
+            command.env_remove(name);
+        }
+        let child = command.spawn()?;
         let pid = Pid::from_child(&child);
         // Not waited for yet, so the pid is still its own.
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
@@ -46,6 +53,18 @@ impl Worker {
             }
             _ => Ok(worker),
         }
+    }
+
+    /// One that this process started before it became another program.
+    pub(crate) fn again(pid: i32, lifeline: Lifeline) -> io::Result<Self> {
+        let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidData)?;
+        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+        Ok(Self { pid, pidfd, lifeline, silent: false })
+    }
+
+    /// The parent's end of its lifeline.
+    pub(crate) fn lifeline(&self) -> BorrowedFd<'_> {
+        self.lifeline.as_fd()
     }
 
     /// Its pid.
@@ -69,6 +88,13 @@ impl Worker {
     pub(crate) fn tell(&self, message: &ToWorker) {
         if let Err(error) = self.lifeline.send(message, &[]) {
             tracing::warn!(%error, ?message, "the worker could not be told");
+        }
+    }
+
+    /// Waits until it has ended.
+    pub(crate) fn wait(&self) {
+        if let Err(error) = rustix::process::waitpid(Some(self.pid), WaitOptions::empty()) {
+            tracing::debug!(%error, pid = self.pid.as_raw_nonzero().get(), "the worker was waited for already");
         }
     }
 

@@ -10,26 +10,36 @@ use insula_edge::public::Door;
 use insula_isolation::{BoxFuture, Connect, Stream};
 use insula_services::Lease;
 
+use super::tenancy::Tenancy;
 use crate::exit::Exit;
 use crate::failure::Failure;
 
 /// Longest time to an answer's head: a start waits as long as its service's own time-outs allow.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// Makes connections to the control API.
+/// Makes connections to the control API: this worker's, or once it has given way the next one's.
 #[derive(Debug)]
-struct ToControl(Inside);
+struct ToControl {
+    own: Inside,
+    tenancy: Arc<Tenancy>,
+}
 
 impl Connect for ToControl {
     fn connect(&self) -> BoxFuture<'_, io::Result<Stream>> {
-        Box::pin(async { self.0.connect().map(Stream::Unix) })
+        Box::pin(async {
+            match self.tenancy.control().await {
+                Some(next) => next,
+                None => self.own.connect().map(Stream::Unix),
+            }
+        })
     }
 }
 
 /// The way in. Its name is in no directory and is shown to nobody.
-pub(super) fn door(inside: Inside) -> anyhow::Result<Door> {
+pub(super) fn door(inside: Inside, tenancy: &Arc<Tenancy>) -> anyhow::Result<Door> {
+    let connector = ToControl { own: inside, tenancy: Arc::clone(tenancy) };
     let name = "insula:control".parse()?;
-    Ok(Door::new(Lease::detached(name, Arc::new(ToControl(inside)), ANSWER_TIMEOUT)))
+    Ok(Door::new(Lease::detached(name, Arc::new(connector), ANSWER_TIMEOUT)))
 }
 
 /// What is asked of those who come over the network. Whoever started this checked already; but here are the

@@ -4,7 +4,8 @@
 //! boot ──► lock ──► store ──► engine ──► services (adopt, sweep, wake) ──► listeners ──► ready
 //!                                                                             │
 //!     parent gone: detach, instances carry on  ◄──────────────────────────────┤
-//!     Shutdown: drain, stop instances, exit 0  ◄──────────────────────────────┘
+//!     Shutdown: drain, stop instances, exit 0  ◄──────────────────────────────┤
+//!     Retire: leave all but the streams        ◄──────────────────────────────┘   (see `retire`)
 //! ```
 //! Whatever goes wrong ends this process with an error; the parent starts it again, and it finds its
 //! instances by their records.
@@ -12,18 +13,23 @@
 mod apex;
 mod footprint;
 mod gear;
+mod heirs;
 mod link;
+mod retire;
 mod rooms;
+mod tenancy;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
 use insula_linux::signals;
+use insula_spec::ServiceName;
 use tokio::time::timeout;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::fault;
 use crate::lifeline::{Lifeline, ToParent, ToWorker};
 use crate::parent::DRAIN;
 use crate::trace;
@@ -49,24 +55,58 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
     let Some((boot, fds)) = lifeline.recv_boot().context("cannot learn what to do")? else {
         return Ok(Exit::Ok.into());
     };
+    let (standby, restart) = (boot.standby, boot.restart.clone());
+    if standby {
+        fault::point("standby.booted");
+    }
     let gear = Gear::unpack(boot, fds)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.context("cannot start the runtime")?;
-    let ended = runtime.block_on(async { work(Link::new(lifeline)?, gear).await });
+    let ended = runtime.block_on(async {
+        let mut link = Link::new(lifeline)?;
+        if standby && !may_begin(&mut link).await? {
+            return Ok(());
+        }
+        work(link, gear, (standby, restart)).await
+    });
     // Blocking work under way, such as a wait for the lock, must not hold up the end.
     runtime.shutdown_background();
     ended.map(|()| Exit::Ok.into())
 }
 
-async fn work(mut link: Link, gear: Gear) -> anyhow::Result<()> {
+/// Stands by until the other worker has given way; `false` when that will not be.
+async fn may_begin(link: &mut Link) -> anyhow::Result<bool> {
+    link.send(&ToParent::Prepared).context("cannot tell the parent that all is prepared")?;
+    fault::point("standby.prepared");
+    let message = link.next().await.context("cannot hear the parent")?;
+    fault::point("standby.going");
+    Ok(message == Some(ToWorker::Go))
+}
+
+async fn work(
+    mut link: Link,
+    gear: Gear,
+    (standby, restart): (bool, Vec<ServiceName>),
+) -> anyhow::Result<()> {
     let mut rooms = Rooms::open(gear).await?;
+    if standby {
+        fault::point("standby.open");
+    }
     link.send(&ToParent::Ready(rooms.report())).context("cannot tell the parent that it serves")?;
-    let message = tokio::select! {
-        message = link.next() => message.context("cannot hear the parent")?,
-        error = rooms.broken() => return Err(error),
+    rooms.restart(&restart);
+    let message = loop {
+        let message = tokio::select! {
+            message = link.next() => message.context("cannot hear the parent")?,
+            error = rooms.broken() => return Err(error),
+        };
+        if message != Some(ToWorker::Ping) {
+            break message;
+        }
+        link.send(&ToParent::Pong).context("cannot answer the parent")?;
     };
     match message {
         None => rooms.detach().await,
+        Some(ToWorker::Retire) => retire::run(&link, rooms).await,
         Some(_) => shut_down(link, rooms).await,
     }
 }

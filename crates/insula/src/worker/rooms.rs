@@ -1,6 +1,7 @@
 //! The rooms of the worker, put together.
 
 use std::fs::DirBuilder;
+use std::mem::ManuallyDrop;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use insula_edge::control::{Admission, Control, Keys, Limits, Live, Place};
 use insula_edge::public::{Door, Proxy, Routes, Settings, TrustedProxies};
 use insula_isolation::{Engine, EngineConfig};
 use insula_services::Services;
-use insula_spec::Config;
+use insula_spec::{Config, ServiceName};
 use insula_store::{Event, EventKind, Options, Retention, Store};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 use super::apex;
 use super::footprint::Processes;
 use super::gear::Gear;
+use super::heirs::Waiting;
+use super::tenancy::Tenancy;
 use crate::home::Home;
 use crate::lifeline::{LevelLine, Report};
 
@@ -31,43 +34,68 @@ type Serving = JoinSet<anyhow::Result<()>>;
 /// Everything that lives in the worker.
 #[derive(Debug)]
 pub(super) struct Rooms {
-    store: Store,
-    engine: Arc<Engine>,
+    pub(super) home: Home,
+    pub(super) store: Store,
+    pub(super) engine: Arc<Engine>,
     services: Services,
+    pub(super) tenancy: Arc<Tenancy>,
     epoch: u64,
+    /// Lets idle connections keep their time when the public side ends.
+    pub(super) retiring: CancellationToken,
     /// Ends the public side.
-    drain: CancellationToken,
-    public: Serving,
+    pub(super) drain: CancellationToken,
+    pub(super) public: Serving,
     /// Ends the control API.
-    quiet: CancellationToken,
-    control: Serving,
+    pub(super) quiet: CancellationToken,
+    pub(super) control: Serving,
+    /// Ends hearing of earlier workers.
+    pub(super) stop_heirs: CancellationToken,
+    pub(super) lock: Option<ManuallyDrop<OwnedFd>>,
+    /// Restarts that a new configuration asks for.
+    chores: JoinSet<()>,
 }
 
 impl Rooms {
     /// Opens one after the other, each with what it needs of those before it.
     pub(super) async fn open(gear: Gear) -> anyhow::Result<Self> {
-        let Gear { home, config, insecure_api, agent, control, http, tcp } = gear;
+        let Gear { home, config, insecure_api, agent, lock, heirs, control, http, tcp } = gear;
         let admission = apex::admission(insecure_api, &http)?;
         let config = Arc::new(config);
         let store = Store::open_with(&home.database(), store_options(&config)).await?;
         let epoch = store.next_epoch().await?;
         let engine = Arc::new(Engine::new(engine_config(&home, &config, agent, epoch)?)?);
         let place = place(&config, epoch);
-        let services = Services::start(Arc::clone(&config), engine.registry(), store.clone()).await?;
+        let elders = match heirs {
+            Some(listener) => Some(Waiting::meet(listener).await.context("cannot hear earlier workers")?),
+            None => None,
+        };
+        let names = elders.as_ref().map(Waiting::names).unwrap_or_default();
+        let start = Services::start_holding(Arc::clone(&config), engine.registry(), store.clone(), names);
+        let (services, held) = start.await?;
         store.note(None, Event::new(EventKind::WorkerStarted, format!("worker {epoch}"))).await?;
         engine.warm();
         let mut rooms = Self {
+            tenancy: Arc::new(Tenancy::new(services.clone())),
+            home,
             store,
             engine,
             services,
             epoch,
+            retiring: CancellationToken::new(),
             drain: CancellationToken::new(),
             public: JoinSet::new(),
             quiet: CancellationToken::new(),
             control: JoinSet::new(),
+            stop_heirs: CancellationToken::new(),
+            lock,
+            chores: JoinSet::new(),
         };
         let api = rooms.control_api(Arc::clone(&config), place, admission);
-        rooms.serve_public(&config, apex::door(api.inside(rooms.drain.clone()))?, http, tcp)?;
+        let inside = api.inside(rooms.drain.clone());
+        if let Some(elders) = elders {
+            elders.serve((rooms.services(), inside.clone()), held, rooms.stop_heirs.clone());
+        }
+        rooms.serve_public(&config, apex::door(inside, &rooms.tenancy)?, http, tcp)?;
         if let Some(control) = control {
             rooms.serve_control(api, control);
         }
@@ -84,8 +112,14 @@ impl Rooms {
         let trusted = TrustedProxies::parse(&config.settings.trusted_proxies)?;
         let routes = Routes::of(config);
         let domain = &*config.settings.domain;
-        let settings = Settings { trusted, routes, control: Some(door), ..Settings::new(domain) };
-        let proxy = Proxy::new(self.services.clone(), settings, Arc::new(()));
+        let settings = Settings {
+            trusted,
+            routes,
+            retiring: self.retiring.clone(),
+            control: Some(door),
+            ..Settings::new(domain)
+        };
+        let proxy = Proxy::new(Arc::clone(&self.tenancy), settings, Arc::new(()));
         for listener in http {
             let (proxy, drain) = (proxy.clone(), self.drain.clone());
             self.public.spawn(async move { Ok(proxy.serve(listener, drain).await?) });
@@ -123,6 +157,19 @@ impl Rooms {
             levels: self.engine.registry().all().map(level).collect(),
             instances: list.len(),
             adopted: list.iter().filter(|o| o.record.is_some()).count(),
+        }
+    }
+
+    /// Starts the running instances of these services anew, each in its own time.
+    pub(super) fn restart(&mut self, services: &[ServiceName]) {
+        let running = self.services.list().into_iter().filter(|o| o.record.is_some());
+        for name in running.map(|o| o.name).filter(|name| services.contains(&name.service)) {
+            let services = self.services.clone();
+            self.chores.spawn(async move {
+                if let Err(error) = services.restart(&name).await {
+                    tracing::warn!(instance = %name, %error, "it was not restarted for its new configuration");
+                }
+            });
         }
     }
 

@@ -318,6 +318,10 @@ impl Keeper {
             self.done(done);
         }
         self.journal.flush().await;
+        if let Some(run) = self.run.take() {
+            // Of one that drains, too: whoever is inside stays there.
+            self.site.shared.directory.update(&self.site.name, |entry| entry.run = Some(run));
+        }
         if let Some(sandbox) = self.sandbox.take() {
             sandbox.detach();
         }

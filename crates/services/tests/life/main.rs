@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use insula_isolation::Registry;
-use insula_services::{Lease, LeaseError, Observed, Services, Upstream};
+use insula_services::{Held, Lease, LeaseError, Observed, Services, Upstream};
 use insula_spec::{Config, InstanceName};
 use insula_store::{EventKind, EventQuery, Store};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -91,6 +91,16 @@ impl World {
     /// Another process takes over.
     async fn take_over(&mut self) {
         self.services = start(&self.config, &self.host, &self.store).await;
+    }
+
+    /// The same, while this process still has streams to these instances.
+    async fn take_over_holding(&mut self, names: Vec<InstanceName>) -> Vec<Held> {
+        let registry = Registry::new(vec![Arc::new(Fake(Arc::clone(&self.host)))]);
+        let started =
+            Services::start_holding(Arc::clone(&self.config), registry, self.store.clone(), names).await;
+        let (services, held) = started.unwrap();
+        self.services = services;
+        held
     }
 
     async fn lease(&self) -> Result<Lease, LeaseError> {

@@ -155,3 +155,43 @@ async fn nothing_is_acknowledged_while_the_store_refuses_and_nothing_is_lost() {
     let newest = world.store.logs(query).await.unwrap().rows.pop().unwrap();
     assert_eq!((newest.seq + 1, newest.bytes.len()), (sent, 16_000));
 }
+
+#[tokio::test]
+async fn streams_of_the_earlier_worker_keep_their_instance_awake() {
+    const IDLE: Duration = Duration::from_secs(60);
+    let mut world = World::new("idle_timeout = \"60s\"").await;
+    let stream = world.lease().await.unwrap();
+    world.services.detach().await;
+    let lingering = world.services.lingering();
+    assert_eq!(lingering.iter().map(|l| l.instance().clone()).collect::<Vec<_>>(), [alice()]);
+    assert!(matches!(world.lease().await, Err(LeaseError::ShuttingDown)), "somebody came in behind it");
+    let held = world.take_over_holding(vec![alice(), "notes:nobody".parse().unwrap()]).await;
+    assert_eq!(held.len(), 1, "only what runs is held");
+    let mut leases = Vec::new();
+    for one in held {
+        leases.extend(one.lease().await);
+    }
+    world.until(Observed::Running).await;
+    world.settle().await;
+    world.pass(IDLE * 3).await;
+    world.settle().await;
+    assert_eq!(world.services.status(&alice()).unwrap().observed, Observed::Running, "it slept while held");
+    // The last stream ends: the old worker sees it, says so, and the hold goes.
+    let ended = tokio::spawn(lingering.into_iter().next().unwrap().ended());
+    world.settle().await;
+    assert!(!ended.is_finished());
+    drop(stream);
+    ended.await.unwrap();
+    drop(leases);
+    world.settle().await;
+    world.pass(IDLE).await;
+    world.until(Observed::Asleep).await;
+}
+
+#[tokio::test]
+async fn an_instance_nobody_is_inside_of_does_not_linger() {
+    let world = World::new("").await;
+    drop(world.lease().await.unwrap());
+    world.services.detach().await;
+    assert!(world.services.lingering().is_empty());
+}

@@ -31,6 +31,7 @@ pub(super) fn run(home: (&Home, Origin), verb: ConfigVerb, printer: Printer) -> 
         ConfigVerb::Check(args) => check(args, printer),
         ConfigVerb::Show(args) => show::run(home, args, printer),
         ConfigVerb::Schema => schema::run(printer),
+        ConfigVerb::Apply(args) => super::apply::run(home.0, args, printer),
     }
 }
 

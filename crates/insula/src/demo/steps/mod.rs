@@ -4,6 +4,7 @@ mod end;
 mod kills;
 mod sleep;
 mod streams;
+mod takeover;
 mod wake;
 
 pub(super) use end::end;
@@ -28,5 +29,6 @@ pub(super) async fn all(scene: &Scene, report: &mut Report) -> anyhow::Result<()
     report.row("Redis over raw TCP sleeps and keeps its data", streams::redis(scene).await)?;
     report.row("a frozen tenant wakes", sleep::frozen(scene).await)?;
     report.row("kill -9 of an app under load", kills::app(scene).await)?;
-    kills::worker(scene, report).await
+    kills::worker(scene, report).await?;
+    takeover::planned(scene, report).await
 }
