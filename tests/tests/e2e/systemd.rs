@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
-use insula_tests::{Options, PATIENCE, Place, Request, Server, free_port, skip, system_program, wait_until};
+use insula_tests::{
+    Answer, Options, PATIENCE, Place, Request, Server, free_port, skip, system_program, wait_until,
+};
 use rustix::process::Signal;
 
 use crate::common::{app, number};
@@ -149,4 +151,35 @@ fn a_socket_that_is_for_nothing_is_named() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(4), "{said}");
     assert!(said.contains("`nobody`") && said.contains("FileDescriptorName="), "{said}");
+}
+
+#[test]
+fn the_printed_units_are_valid_and_start_this_program() {
+    let Some(analyze) = system_program("systemd-analyze") else {
+        skip!("systemd-analyze is not installed");
+    };
+    let place = Place::new();
+    let config = place.configure(&app("serve", "stop_timeout = \"70s\"", &["a"]));
+    let folder = tempfile::tempdir().unwrap();
+    let verify = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        let output = std::process::Command::new(&analyze).arg("verify").arg(&path).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        // Of this file only: the analyzer also looks at units that it wants.
+        let about = said.lines().filter(|line| line.contains(name)).collect::<Vec<_>>().join("\n");
+        (output.status.success() && about.is_empty(), said)
+    };
+    for further in [&[][..], &["--user"][..]] {
+        let arguments =
+            [&["systemd", "print-unit", "--config", config.to_str().unwrap()][..], further].concat();
+        let unit = Answer::of(&place.home(), &arguments).ok().stdout;
+        assert!(unit.contains(insula_tests::program().canonicalize().unwrap().to_str().unwrap()), "{unit}");
+        // 5 s of draining, the longest stop, and two margins.
+        assert!(unit.contains("\nTimeoutStopSec=100s\n"), "{unit}");
+        let (good, said) = verify("insula.service", &unit);
+        assert!(good, "{said}\n{unit}");
+        let (good, _) = verify("broken.service", &unit.replace("Type=notify", "Type=nonsense"));
+        assert!(!good, "the analyzer finds nothing at all");
+    }
 }
