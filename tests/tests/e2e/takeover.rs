@@ -74,6 +74,7 @@ fn planned_restarts_under_load_lose_nothing_and_refuse_nobody() {
     let load = Load::begin(&server, 3, "app:a");
     let (go, served) = (Arc::new(AtomicBool::new(true)), Arc::default());
     let kept: Vec<_> = (0..3).map(|_| keep_asking(&server, &go, &served)).collect();
+    let mut files = Vec::new();
     for round in 1..=5 {
         load.more(20);
         let worker = server.worker();
@@ -81,7 +82,11 @@ fn planned_restarts_under_load_lose_nothing_and_refuse_nobody() {
         assert_eq!(answer["pid"], parent.pid, "in round {round}: {answer}");
         assert_eq!(answer["adopted"], 1, "in round {round}: {answer}");
         assert_ne!(server.worker().pid, worker.pid);
+        // Descriptors that the parent left to itself must not add up.
+        wait_until("the old worker is gone", || (server.workers().len() == 1).then_some(()));
+        files.push(server.parent().open_files());
     }
+    assert_eq!(files[1], files[4], "{files:?}");
     load.more(20);
     go.store(false, Ordering::Relaxed);
     let failed: usize = kept.into_iter().map(|client| client.join().unwrap()).sum();
@@ -328,6 +333,23 @@ fn another_version_of_the_hand_over_is_refused_by_number() {
     let (_, got) = recv(&door, &mut bytes, RecvFlags::empty()).unwrap();
     let answer = String::from_utf8_lossy(&bytes[..got]);
     assert!(answer.contains("refused") && answer.contains("4711"), "{answer}");
+}
+
+#[test]
+fn visitors_who_say_nothing_keep_nobody_out() {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
+    let server = Server::start(&app("serve", "", &["a"]));
+    let address = SocketAddrUnix::new(server.place().home().join("run/door.sock")).unwrap();
+    let silent: Vec<_> = (0..20)
+        .map(|_| {
+            let door = socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).unwrap();
+            connect(&door, &address).unwrap();
+            door
+        })
+        .collect();
+    server.cli(&["config", "apply", "--dry-run"]).ok();
+    drop(silent);
+    server.take_over().ok();
 }
 
 #[test]

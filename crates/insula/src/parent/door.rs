@@ -1,6 +1,6 @@
 //! The parent's own socket, `run/door.sock`: requests that are about the workers rather than to one.
 //!
-//! Sequenced packets of JSON, as on the lifeline. One request at a time; whoever comes meanwhile waits.
+//! Sequenced packets of JSON, as on the lifeline. Whoever comes during a planned restart is refused.
 //!
 //! ```text
 //! insula serve --takeover ──Takeover + program + configuration──► parent

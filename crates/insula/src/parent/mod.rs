@@ -89,7 +89,7 @@ pub(crate) fn serve(
         supervisor: Supervisor::new(stop_timeout),
         worker: None,
         retired: Vec::new(),
-        visitor: None,
+        visitors: Vec::new(),
         swap: None,
         asked_meanwhile: 0,
         began: Instant::now(),
@@ -122,8 +122,8 @@ struct Parent {
     worker: Option<Worker>,
     /// Workers that gave way and live on for their streams.
     retired: Vec<Worker>,
-    /// Whoever was let in and has not said yet what it wants.
-    visitor: Option<Visitor>,
+    /// Those who were let in and have not said yet what they want.
+    visitors: Vec<Visitor>,
     /// A planned restart under way.
     swap: Option<Swap>,
     /// Requests to stop that came during it.

@@ -280,7 +280,7 @@ impl Parts {
             },
             worker: Some(worker),
             retired: retired.collect(),
-            visitor: None,
+            visitors: Vec::new(),
             swap: None,
             asked_meanwhile: 0,
             rebirth: None,

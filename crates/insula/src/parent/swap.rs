@@ -36,9 +36,12 @@ pub(super) struct Swap {
 }
 
 impl Parent {
-    /// Hears what the visitor wants.
-    pub(super) fn hear_visitor(&mut self, events: &mut VecDeque<Event>) {
-        let Some(visitor) = self.visitor.take() else { return };
+    /// Hears what a visitor wants.
+    pub(super) fn hear_visitor(&mut self, at: usize, events: &mut VecDeque<Event>) {
+        if at >= self.visitors.len() {
+            return;
+        }
+        let visitor = self.visitors.remove(at);
         let (request, fds) = match visitor.hear() {
             Ok(Some(heard)) => heard,
             Ok(None) => return,

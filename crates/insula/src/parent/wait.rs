@@ -22,8 +22,12 @@ enum Source {
     Worker,
     Standby,
     Door,
-    Visitor,
+    /// By its place among the visitors.
+    Visitor(usize),
 }
+
+/// Visitors at once; one more, and the oldest, who has not said a word yet, has to leave.
+const VISITORS: usize = 8;
 
 impl Parent {
     /// Waits for the next thing to happen.
@@ -42,11 +46,12 @@ impl Parent {
                 _ => self.asked(events),
             }
         }
-        if spoke.contains(&Source::Visitor) {
-            self.hear_visitor(events);
+        // From the last one on, so that the places of the others stay the same.
+        for at in (0..self.visitors.len()).rev().filter(|at| spoke.contains(&Source::Visitor(*at))) {
+            self.hear_visitor(at, events);
         }
-        if spoke.contains(&Source::Door) && self.visitor.is_none() {
-            self.visitor = self.door.accept().context("cannot let a request in")?;
+        if spoke.contains(&Source::Door) {
+            self.let_in()?;
         }
         if self.deadline.is_some_and(|d| d <= Instant::now()) {
             self.deadline = None;
@@ -56,6 +61,15 @@ impl Parent {
             self.hand(handover::Event::Elapsed, events);
         }
         self.watch();
+        Ok(())
+    }
+
+    fn let_in(&mut self) -> anyhow::Result<()> {
+        let visitor = self.door.accept().context("cannot let a request in")?;
+        if visitor.is_some() && self.visitors.len() >= VISITORS {
+            self.visitors.remove(0);
+        }
+        self.visitors.extend(visitor);
         Ok(())
     }
 
@@ -80,10 +94,8 @@ impl Parent {
         watched.extend(self.worker.as_ref().and_then(Worker::messages).map(|fd| (Source::Worker, fd)));
         let standby = swap.and_then(|s| s.standby.as_ref()).and_then(Worker::messages);
         watched.extend(standby.map(|fd| (Source::Standby, fd)));
-        watched.extend(self.visitor.as_ref().map(|v| (Source::Visitor, v.as_fd())));
-        if self.visitor.is_none() {
-            watched.push((Source::Door, self.door.as_fd()));
-        }
+        watched.extend(self.visitors.iter().enumerate().map(|(at, v)| (Source::Visitor(at), v.as_fd())));
+        watched.push((Source::Door, self.door.as_fd()));
         let deadline =
             [self.deadline, swap.map(|s| s.deadline), self.notifier.deadline()].into_iter().flatten().min();
         let timeout = deadline.map(|d| timespec(d.saturating_duration_since(Instant::now())));
