@@ -311,7 +311,7 @@ impl Tenants for Town {
         let retry_after = Duration::from_secs(7);
         Err(match name.id.as_str() {
             "alice" => return Ok(self.alice.lease().await),
-            "gone" => return Ok(lease(App::gone().address, &Arc::default(), HUNG)),
+            "gone" => return Ok(lease(&App::gone(), &Arc::default(), HUNG)),
             "mute" => return Ok(self.mute.lease().await),
             "full" => LeaseError::QueueFull { retry_after },
             "broken" => LeaseError::Failed { why: "exec of /secret/app failed".to_owned(), retry_after },
@@ -432,7 +432,7 @@ impl Front {
 }
 
 /// Where every request is read and none answered.
-fn hung_up() -> SocketAddr {
+fn hung_up() -> App {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     listener.set_nonblocking(true).unwrap();
@@ -442,7 +442,7 @@ fn hung_up() -> SocketAddr {
             tokio::spawn(async move { drop(Wire::new(stream).head().await) });
         }
     });
-    address
+    App::at(address)
 }
 
 fn proxy(
@@ -452,7 +452,7 @@ fn proxy(
 ) -> (Proxy<Town>, mpsc::UnboundedReceiver<Told>, Runs) {
     let (tell, told) = mpsc::unbounded_channel();
     let runs = Runs::new(app, request_timeout);
-    let mute = Runs::new(hung_up(), request_timeout);
+    let mute = Runs::new(&hung_up(), request_timeout);
     let town = Town { alice: runs.clone(), mute };
     (Proxy::new(town, settings, Arc::new(Diary(Mutex::new(tell)))), told, runs)
 }
