@@ -174,7 +174,7 @@ fn a_failing_deploy_leaves_everything_as_it_was_and_says_why() {
             &["--strategy", "replace"][..],
             &["exited with status 3", "cannot open the frobnicator"][..],
         ),
-        ("ill", &["--weight", "50", "--timeout", "2s"], &["`GET /health` answered 500", "2s"]),
+        ("ill", &["--weight", "50", "--timeout", "2s"], &["`GET /health` answered 500"]),
         ("nowhere", &["--strategy", "rolling"], &["nowhere.py"]),
     ] {
         let name = format!("api:{id}");
