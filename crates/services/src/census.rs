@@ -1,7 +1,7 @@
 //! How many instances are up, and whether one more may be.
 //!
-//! Whoever has a keeper has a seat: it runs, is on its way up or down, or is frozen. The seat goes with the
-//! keeper.
+//! Whoever runs, is on its way up or down, or is frozen has a seat. Its keeper holds it, and gives it back as
+//! soon as nothing runs any more.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -17,6 +17,7 @@ import os, sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     def log_message(self, *_): pass
     def do_GET(self):
         ill = self.path == "/health" and os.environ.get("ILL") or "ill" in sys.argv[1]

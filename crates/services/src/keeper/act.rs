@@ -31,6 +31,10 @@ impl Keeper {
             self.check = None;
         }
         self.tell();
+        if self.machine.at_rest() {
+            // Before anybody is told: whoever hears that it is down may have another one up.
+            self.seat = None;
+        }
         if !self.machine.going_down() {
             let status = self.status();
             self.waiters.stopped(&status);

@@ -40,13 +40,14 @@ use self::waiters::{Waiter, Waiters};
 use crate::census::Seat;
 use crate::gate::IdleCheck;
 use crate::lease::{LeaseError, Run};
+use crate::services::NotRoused;
 use crate::shared::{Phase, Site};
 use crate::status::{Observed, Status};
 
 /// The owner of one living instance.
 pub(crate) struct Keeper {
     site: Site,
-    /// Its place among those that are up; given back when it leaves.
+    /// Its place among those that are up; `None` at rest.
     seat: Option<Seat>,
     machine: Machine,
     inbox: mpsc::Receiver<Message>,
@@ -183,7 +184,27 @@ impl Keeper {
         self.feed();
     }
 
+    /// Takes a place among those that are up, unless it has one.
+    fn sit_down(&mut self) -> Result<(), NotRoused> {
+        if self.seat.is_none() {
+            let Site { shared, name, .. } = &self.site;
+            let seat = shared.census.admit(&name.service, &shared.plan().config);
+            self.seat = Some(seat.map_err(NotRoused::Full)?);
+        }
+        Ok(())
+    }
+
     fn message(&mut self, message: Message) {
+        match (message, self.sit_down()) {
+            (Message::Lease(reply), Err(full)) => waiters::refuse(reply, full.into()),
+            (Message::Spawn(reply) | Message::Restart(reply), Err(full)) => {
+                waiters::refuse(reply, full.into());
+            }
+            (message, _) => self.admitted(message),
+        }
+    }
+
+    fn admitted(&mut self, message: Message) {
         match message {
             Message::Lease(reply) => {
                 let gone = self.waiters.forget_gone(self.site.spec.hold_queue);
@@ -297,8 +318,6 @@ impl Keeper {
             entry.keeper = None;
             entry.retry_at = retry_at;
         }
-        // Under the lock: whoever finds no keeper finds the seat free.
-        self.seat = None;
         drop(map);
         self.site.shared.directory.changed();
         true

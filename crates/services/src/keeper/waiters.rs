@@ -88,8 +88,8 @@ impl Waiters {
     }
 }
 
-/// Tells one request that it cannot wait here.
-pub(super) fn refuse(reply: oneshot::Sender<Result<Lease, LeaseError>>, error: LeaseError) {
+/// Tells one of them that it cannot wait here.
+pub(super) fn refuse<T, E>(reply: oneshot::Sender<Result<T, E>>, error: E) {
     send(reply, Err(error));
 }
 
