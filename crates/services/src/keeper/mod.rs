@@ -195,7 +195,13 @@ impl Keeper {
     }
 
     fn message(&mut self, message: Message) {
-        match (message, self.sit_down()) {
+        let starts = match &message {
+            Message::Lease(_) => self.machine.state != State::Stopped,
+            Message::Spawn(_) | Message::Restart(_) => true,
+            Message::Stop(_) | Message::Sleep | Message::Usage(_) => false,
+        };
+        let seated = if starts { self.sit_down() } else { Ok(()) };
+        match (message, seated) {
             (Message::Lease(reply), Err(full)) => waiters::refuse(reply, full.into()),
             (Message::Spawn(reply) | Message::Restart(reply), Err(full)) => {
                 waiters::refuse(reply, full.into());
