@@ -187,6 +187,7 @@ async fn take_over(
         let keeper =
             Keeper::new(site, inbox, seat, &entry.status).at_level(Some(record.level)).adopt(adopted);
         entry.keeper = Some(sender);
+        entry.record = Some(Arc::new(record.clone()));
         shared.keepers.spawn(keeper.run());
     }
     Ok(Some(record))

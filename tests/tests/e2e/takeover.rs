@@ -251,7 +251,8 @@ fn an_old_worker_that_dies_while_it_gives_way_does_not_stop_the_new_one() {
 
 #[test]
 fn a_new_worker_that_dies_costs_new_requests_nothing() {
-    for point in ["standby.prepared", "standby.open"] {
+    // Before it accepts: what a worker has accepted is lost with it, as always.
+    for point in ["standby.prepared", "standby.going"] {
         let server = faulty(point, &app("serve", "", &["a"]));
         server.get("app:a", "/").expect(200);
         let load = Load::begin(&server, 4, "app:a");
