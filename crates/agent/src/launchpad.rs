@@ -22,6 +22,9 @@ const REPORT: usize = 5;
 /// What the launchpad says in the place of a step when it is ready. Beside it may come what tells of listens.
 const READY: u8 = u8::MAX;
 
+/// The last word that the launchpad waits for.
+const GO: u8 = 1;
+
 /// The waiting child, seen from the agent.
 pub(crate) struct Launchpad {
     pid: Pid,
@@ -86,11 +89,16 @@ impl Launchpad {
         Err(io::ErrorKind::BrokenPipe.into())
     }
 
-    /// Tells it what to execute.
+    /// Tells it what to execute, once it is told to [`Launchpad::go`].
     pub(crate) fn launch(&mut self, plan: &LaunchPlan) -> io::Result<()> {
         let frame =
             ToAgent::Launch(Box::new(LaunchPlan { view: None, spill: false, ..plan.clone() })).encode();
-        self.control.write_all(&frame)?;
+        self.control.write_all(&frame)
+    }
+
+    /// Lets it execute.
+    pub(crate) fn go(&mut self) -> io::Result<()> {
+        self.control.write_all(&[GO])?;
         self.control.set_nonblocking(true)
     }
 
@@ -142,7 +150,7 @@ fn get_ready(control: &UnixStream, groups: &[OwnedFd], filters: &[Vec<u8>]) -> R
 /// Waits for the plan and executes it. Returns only if that fails or the agent went away.
 fn stand_by(control: &UnixStream, outputs: [RawFd; 2]) -> Result<(), Failure> {
     match read_plan(control).map_err(at(Step::Exec))? {
-        Some(plan) => Err(execute(&plan, outputs)),
+        Some(plan) => prepare(&plan, outputs).and_then(|()| execute(control, &plan)),
         None => Ok(()),
     }
 }
@@ -168,11 +176,12 @@ fn read_plan(mut control: &UnixStream) -> io::Result<Option<LaunchPlan>> {
     }
 }
 
-/// Becomes the workload. Returns only the step that failed.
-fn execute(plan: &LaunchPlan, outputs: [RawFd; 2]) -> Failure {
-    match prepare(plan, outputs) {
-        Err(failure) => failure,
-        Ok(()) => (Step::Exec, fork::exec(&plan.argv, &plan.env, path_of(&plan.env))),
+/// Becomes the workload, when it is time. Returns if the agent went away, and with what failed.
+fn execute(mut control: &UnixStream, plan: &LaunchPlan) -> Result<(), Failure> {
+    match control.read_exact(&mut [0]) {
+        Ok(()) => Err((Step::Exec, fork::exec(&plan.argv, &plan.env, path_of(&plan.env)))),
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+        Err(e) => Err((Step::Exec, e)),
     }
 }
 

@@ -121,7 +121,8 @@ pub fn make_private() -> io::Result<()> {
     Ok(mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?)
 }
 
-/// Makes `new_root` the root of this mount namespace and lets the old one go.
+/// Makes `new_root` the root of this mount namespace, and of every process in it. The old one is out of sight
+/// for paths that begin at the root, and goes with [`leave_old_root`].
 ///
 /// # Errors
 /// Those of pivot_root(2); `new_root` must be a mount.
@@ -129,7 +130,15 @@ pub fn enter_root(new_root: &Path) -> io::Result<()> {
     rustix::process::chdir(new_root)?;
     // Both names are the same directory, so the old root ends up stacked on the new one and can be detached
     // without a place of its own (pivot_root(2), "pivot_root(".", ".")").
-    rustix::process::pivot_root(".", ".")?;
+    Ok(rustix::process::pivot_root(".", ".")?)
+}
+
+/// Lets the old root go, right after [`enter_root`]. The kernel waits here until nobody can be looking at it,
+/// which takes tenths of a millisecond, and more on a busy machine.
+///
+/// # Errors
+/// Those of umount2(2).
+pub fn leave_old_root() -> io::Result<()> {
     unmount(".", UnmountFlags::DETACH)?;
     Ok(rustix::process::chdir("/")?)
 }

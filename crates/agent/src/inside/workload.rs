@@ -8,8 +8,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use insula_frames::{Ended, FromAgent, LaunchPlan, Step};
-use insula_linux::credentials;
 use insula_linux::seccomp::Listens;
+use insula_linux::{credentials, mount};
 use rustix::process::DumpableBehavior;
 use rustix::thread::CapabilitySet;
 
@@ -32,6 +32,27 @@ const KEPT: CapabilitySet = CapabilitySet::KILL
 /// A step that failed, why, and on what.
 type Failure = (Step, io::Error, String);
 
+/// Lets go of the host's root, and of more power than the next run will take.
+fn close_up(plan: &LaunchPlan) -> Result<(), Failure> {
+    if plan.view.is_some() {
+        mount::leave_old_root().map_err(|e| (Step::View, e, "old root".to_owned()))?;
+    }
+    if plan.view.is_some() || plan.ids.is_some() {
+        credentials::keep_only(KEPT).map_err(|e| (Step::Ids, e, "capabilities".to_owned()))?;
+    }
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(|e| (Step::Walls, e.into(), "non-dumpable".to_owned()))
+}
+
+/// Why a launchpad does not listen: it may have told, and is not there any more.
+fn broken(pad: &mut Launchpad, e: io::Error) -> Failure {
+    let (step, e) = match pad.outcome() {
+        Outcome::Failed(step, errno) => (step, io::Error::from_raw_os_error(errno)),
+        Outcome::Executed | Outcome::Undecided => (Step::Exec, e),
+    };
+    (step, e, "launchpad".to_owned())
+}
+
 impl Agent {
     pub(super) fn launch(&mut self, plan: &LaunchPlan, mut fds: Vec<OwnedFd>) -> Result<(), Failure> {
         let busy =
@@ -49,25 +70,23 @@ impl Agent {
             credentials::become_id(0).map_err(|e| (Step::Ids, e, "agent".to_owned()))?;
         }
         self.furnish(plan, fds)?;
-        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
-            .map_err(|e| (Step::Walls, e.into(), "non-dumpable".to_owned()))?;
         self.listens = None;
+        // From here on the launchpad gets ready while the agent closes the walls; it executes nothing before `go`.
         if let Err(e) = pad.ready().and_then(|listens| {
             self.listens = listens;
             pad.launch(plan)
         }) {
-            // It may have told why it is not there any more.
-            let (step, e) = match pad.outcome() {
-                Outcome::Failed(step, errno) => (step, io::Error::from_raw_os_error(errno)),
-                Outcome::Executed | Outcome::Undecided => (Step::Exec, e),
-            };
-            return Err((step, e, "launchpad".to_owned()));
+            return Err(broken(&mut pad, e));
+        }
+        close_up(plan)?;
+        if let Err(e) = pad.go() {
+            return Err(broken(&mut pad, e));
         }
         self.life = Life::Starting(pad, Prober::new(plan.probe.clone()));
         Ok(())
     }
 
-    /// Puts everything in its place for a run, and keeps no more power than the next one will take.
+    /// Puts everything in its place for a run.
     fn furnish(&mut self, plan: &LaunchPlan, fds: Vec<OwnedFd>) -> Result<(), Failure> {
         match std::fs::remove_file(&plan.probe.socket) {
             Err(e) if !matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
@@ -82,9 +101,6 @@ impl Agent {
                 self.meeting_place = Path::new(&plan.probe.socket).parent().map(Path::to_owned);
             }
             None => view::empty(&self.scratch).map_err(|e| (Step::View, e, "empty scratch".to_owned()))?,
-        }
-        if plan.view.is_some() || plan.ids.is_some() {
-            credentials::keep_only(KEPT).map_err(|e| (Step::Ids, e, "capabilities".to_owned()))?;
         }
         Ok(())
     }

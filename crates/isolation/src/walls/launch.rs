@@ -45,7 +45,7 @@ async fn launch_in_shell(pool: &Pool, kind: Kind, launch: &Launch) -> Result<Wal
     let plan = prepare(&mut shell, launch).await?;
     step("prepared");
     fault::point("launch.sent");
-    let around = Around::note(&shell.body, shown(&shell.body.shared, launch));
+    let around = Around::note(&shell.body, launch);
     let app = execute(&shell.link, &mut shell.streams, &shell.body, plan).await?;
     step("executed");
     fault::point("launch.started");
@@ -60,15 +60,19 @@ fn step(at: &str) {
 /// What walls are built around, and the note of it for later workers.
 #[derive(Debug)]
 pub(crate) struct Around {
-    pub(crate) text: String,
+    text: String,
+    /// The limits that are set.
+    limits: Limits,
     noting: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl Around {
     /// Begins to note it, while the agent is at work.
-    fn note(body: &Body, text: String) -> Self {
+    fn note(body: &Body, launch: &Launch) -> Self {
+        let text = shown(&body.shared, launch);
         let (dir, copy) = (body.dir(), text.clone());
-        Self { text, noting: Some(body.blocking(move || dir.note_shown(&copy))) }
+        let noting = Some(body.blocking(move || dir.note_shown(&copy)));
+        Self { text, limits: launch.limits, noting }
     }
 
     /// Waits until it is noted. Without the note these walls are not used again: new ones are built.
@@ -138,26 +142,34 @@ fn shown(shared: &Shared, launch: &Launch) -> String {
 /// Everything that the host does before another run in the same walls: they must show what is asked for now,
 /// and the limits may have changed.
 ///
-/// `known` is what they were built around, where this process built them.
+/// `around` is what they were built around, where this process built them.
 pub(crate) async fn prepare_again(
     body: &Body,
     level: Level,
-    known: Option<String>,
+    around: &mut Option<Around>,
     launch: &Launch,
 ) -> Result<Prepared, LaunchError> {
     let (shared, leaves, dir) = (Arc::clone(&body.shared), body.leaves(), body.dir());
-    let launch = launch.clone();
+    let known = around.as_ref().map(|around| around.text.clone());
+    let set = around.as_ref().is_some_and(|around| around.limits == launch.limits);
+    let (launch, limits) = (launch.clone(), launch.limits);
     let prepared = body.blocking(move || {
         let noted = known.map_or_else(|| dir.noted_shown().map_err(failed("read what is shown")), Ok)?;
         if noted != shown(&shared, &launch) {
             return Err(LaunchError::Agent("its walls were built around something else".to_owned()));
         }
-        limits::check(&shared, level, &launch.limits)?;
-        set_limits(leaves.as_deref(), &launch)?;
+        if !set {
+            limits::check(&shared, level, &launch.limits)?;
+            set_limits(leaves.as_deref(), &launch)?;
+        }
         let plan = LaunchPlan { spill: false, ..plan(&shared, level, &launch, None) };
         Ok(Prepared { plan, fds: Vec::new() })
     });
-    prepared.await.map_err(|e| failed("prepare")(io::Error::other(e)))?
+    let prepared = prepared.await.map_err(|e| failed("prepare")(io::Error::other(e)))??;
+    if let Some(around) = around {
+        around.limits = limits;
+    }
+    Ok(prepared)
 }
 
 fn set_limits(leaves: Option<&Leaves>, launch: &Launch) -> Result<(), LaunchError> {

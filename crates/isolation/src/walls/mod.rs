@@ -18,6 +18,7 @@ mod sandbox;
 mod shell;
 pub(crate) mod sweep;
 pub(crate) mod view;
+mod wakes;
 
 use std::fmt;
 use std::os::fd::{AsRawFd, OwnedFd};

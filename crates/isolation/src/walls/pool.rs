@@ -1,31 +1,20 @@
 //! Bounded pools of blank shells, refilled as they are taken.
 //!
-//! ```text
-//! take ──► Wake under way ──listening, ended or given up──► no wake under way ──settled──► refill, one by one
-//!             │                                                                  ▲
-//!             └── longer than PATIENCE ──────────────────────────────────────────┘
-//! ```
 //! A shell costs about as much as a launch. Made while a request waits for its wake it would take the processor
-//! from it, so the refill waits until nobody is being woken.
+//! from it, so a refill waits until nobody is being woken ([`Wakes`]).
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use insula_spec::{Level, Network};
-use tokio::sync::watch;
 
 use super::shell::{self, Shell};
+use super::wakes::{Wake, Wakes};
 use super::{Kind, Shared};
 use crate::contract::LaunchError;
 
 /// The kind that is kept ahead from the start: the default one. Any other is once it was asked for.
 const POOLED: Kind = Kind { level: Level::Namespace, network: Network::Isolated };
-/// How long a refill waits for workloads that do not listen yet. Some take seconds to start.
-const PATIENCE: Duration = Duration::from_millis(250);
-/// How long the machine belongs to whoever was just woken: to answer the first request.
-const SETTLE: Duration = Duration::from_millis(5);
-
 /// Shells that wait. Each costs the memory of an idle agent and its launchpad.
 #[derive(Debug)]
 pub(crate) struct Pool {
@@ -35,8 +24,7 @@ pub(crate) struct Pool {
     waiting: Mutex<Waiting>,
     /// Held while shells are being made ahead.
     filling: tokio::sync::Mutex<()>,
-    /// How many wakes are under way.
-    wakes: watch::Sender<usize>,
+    wakes: Wakes,
 }
 
 #[derive(Debug, Default)]
@@ -65,13 +53,12 @@ impl Waiting {
 
 impl Pool {
     pub(crate) fn new(shared: Arc<Shared>, size: usize) -> Arc<Self> {
-        let wakes = watch::Sender::new(0);
         Arc::new(Self {
             shared,
             size,
             waiting: Mutex::default(),
             filling: tokio::sync::Mutex::default(),
-            wakes,
+            wakes: Wakes::default(),
         })
     }
 
@@ -86,8 +73,7 @@ impl Pool {
 
     /// Somebody waits for a workload, until this is dropped.
     pub(crate) fn wake(&self) -> Wake {
-        self.wakes.send_modify(|n| *n += 1);
-        Wake(self.wakes.clone())
+        self.wakes.begin()
     }
 
     /// How many wait.
@@ -136,28 +122,9 @@ impl Pool {
     /// The kind of the next shell to make, when there is time for it.
     async fn next_missing(&self) -> Option<Kind> {
         missing(&self.lock(), self.size)?;
-        self.nobody_waits().await;
+        self.wakes.over().await;
         // What was missing may not be any more, and the other way round.
         missing(&self.lock(), self.size)
-    }
-
-    /// Waits until nobody has been waiting for a moment, though not for ever.
-    async fn nobody_waits(&self) {
-        let mut wakes = self.wakes.subscribe();
-        let quiet = async {
-            loop {
-                // The sender lives as long as this pool.
-                if wakes.wait_for(|n| *n == 0).await.is_err() {
-                    return;
-                }
-                if tokio::time::timeout(SETTLE, wakes.wait_for(|n| *n > 0)).await.is_err() {
-                    return;
-                }
-            }
-        };
-        if tokio::time::timeout(PATIENCE, quiet).await.is_err() {
-            tracing::debug!("blank shells are made while somebody waits for a wake");
-        }
     }
 
     /// Takes down every shell that waits; none is made ahead any more.
@@ -192,16 +159,6 @@ impl Pool {
 fn missing(waiting: &Waiting, size: usize) -> Option<Kind> {
     let lacks = |(_, shells): &&(Kind, VecDeque<Shell>)| shells.len() < size;
     waiting.shells.iter().filter(|_| !waiting.closed).find(lacks).map(|(kind, _)| *kind)
-}
-
-/// Somebody waits for a workload that was started, until dropped.
-#[derive(Debug)]
-pub(crate) struct Wake(watch::Sender<usize>);
-
-impl Drop for Wake {
-    fn drop(&mut self) {
-        self.0.send_modify(|n| *n -= 1);
-    }
 }
 
 /// Marks the pool as being filled until dropped.

@@ -12,8 +12,8 @@ use super::Kind;
 use super::body::Body;
 use super::connect::Connector;
 use super::launch::{Around, execute, prepare_again};
-use super::pool::Wake;
 use super::shell::Shell;
+use super::wakes::Wake;
 use crate::contract::{BoxFuture, Connect, Event, Exit, Gone, LaunchError, Record, Sandbox, Usage};
 use crate::fault;
 use crate::link::{Answer, Link, News, Streams};
@@ -247,13 +247,7 @@ impl Walled {
         if self.exit == Some(Exit::Lost) {
             return Err(LaunchError::Agent("it is gone".to_owned()));
         }
-        let plan = prepare_again(
-            &self.body,
-            self.kind.level,
-            self.built_around.as_ref().map(|around| around.text.clone()),
-            launch,
-        )
-        .await?;
+        let plan = prepare_again(&self.body, self.kind.level, &mut self.built_around, launch).await?;
         self.oom_kills = oom_kills(&self.body);
         self.app = execute(&self.link, &mut self.streams, &self.body, plan).await?;
         self.exit = None;
