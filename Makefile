@@ -22,7 +22,7 @@ test: setup ## Unit tests, then the end-to-end claims, as root and again as an o
 lint: setup ## Formatting, clippy with warnings as errors, dependencies, shell scripts
 	@scripts/lint
 
-bench: setup ## Measure beside nginx and bare processes, in turns (BENCH_ARGS=quick for a short run)
+bench: setup ## Measure beside nginx and bare processes, in turns (BENCH_ARGS="quick wake" for a part)
 	cargo build --locked --release -p insula -p insula-bench
 	target/release/insula-bench target/release/insula $(BENCH_ARGS)
 

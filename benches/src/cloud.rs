@@ -117,8 +117,10 @@ impl Cloud {
             .context("cannot start insula")?;
         let mut line = String::new();
         BufReader::new(daemon.stdout.take().context("no output")?).read_line(&mut line)?;
-        let ready: Value = serde_json::from_str(&line)
-            .with_context(|| format!("insula did not start; see `{}`", dir.join("insula.log").display()))?;
+        // The folder goes with this program, and the log with it.
+        let log = || fs::read_to_string(dir.join("insula.log")).unwrap_or_default();
+        let ready: Value =
+            serde_json::from_str(&line).with_context(|| format!("insula did not start: {}", log().trim()))?;
         let port = ready["port"].as_u64().and_then(|port| u16::try_from(port).ok()).context("no port")?;
         Ok((daemon, port))
     }

@@ -57,7 +57,7 @@ fn main() -> ExitCode {
     let ended = match args.next().as_deref() {
         Some(APP) => app::serve(),
         Some(CHATTER) => chatter::serve(),
-        first => run(first.map(PathBuf::from), &args.collect::<Vec<_>>()),
+        first => run(first.map(PathBuf::from), args.collect()),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -72,33 +72,45 @@ fn main() -> ExitCode {
     }
 }
 
-/// `insula-bench PATH-OF-INSULA [quick] [logs]`.
-fn run(insula: Option<PathBuf>, words: &[String]) -> anyhow::Result<()> {
-    let insula = insula.context("usage: insula-bench PATH-OF-INSULA [quick] [logs]")?;
-    let only_logs = words.last().is_some_and(|word| word == "logs");
-    let words = &words[..words.len() - usize::from(only_logs)];
-    let extent = match words.first().map(String::as_str) {
-        None => Extent { rounds: 4, seconds: 3, wakes: 10, instances: 200, sleeping: 10_000, lines: 100_000 },
-        Some("quick") => {
-            Extent { rounds: 3, seconds: 1, wakes: 4, instances: 20, sleeping: 2_000, lines: 20_000 }
-        }
-        Some(other) => anyhow::bail!("`{other}` is not an extent; say `quick`, or nothing"),
+/// What can be measured by itself.
+const PARTS: [&str; 5] = ["memory", "proxy", "wake", "crash", "logs"];
+
+/// `insula-bench PATH-OF-INSULA [quick] [PART...]`; without a part, all of them.
+fn run(insula: Option<PathBuf>, mut words: Vec<String>) -> anyhow::Result<()> {
+    let insula = insula.context("usage: insula-bench PATH-OF-INSULA [quick] [PART...]")?;
+    let quick = words.first().is_some_and(|word| word == "quick");
+    let extent = if quick {
+        Extent { rounds: 3, seconds: 1, wakes: 4, instances: 20, sleeping: 2_000, lines: 20_000 }
+    } else {
+        Extent { rounds: 4, seconds: 3, wakes: 10, instances: 200, sleeping: 10_000, lines: 100_000 }
     };
-    say(&format!("load before: {}", process::load()?))?;
-    if only_logs {
-        let cloud = cloud::Cloud::start(&insula)?;
-        logs::measure(&cloud, extent)?.iter().try_for_each(show)?;
-        cloud.stop()?;
-        return say(&format!("load after: {}", process::load()?));
+    words.drain(..usize::from(quick));
+    if let Some(other) = words.iter().find(|word| !PARTS.contains(&word.as_str())) {
+        anyhow::bail!("`{other}` is not a part; the parts are `{}`", PARTS.join("`, `"));
     }
-    peers::check()?;
+    let wanted = |part: &str| words.is_empty() || words.iter().any(|word| word == part);
+    // The logs need nobody to be compared with.
+    if words != ["logs"] {
+        peers::check()?;
+    }
+    say(&format!("load before: {}", process::load()?))?;
     let mut cloud = cloud::Cloud::start(&insula)?;
     // First: what load leaves behind in an allocator would hide the growth.
-    memory::measure(&mut cloud, extent)?.iter().try_for_each(show)?;
-    proxy::measure(&cloud, extent)?.iter().try_for_each(show)?;
-    wake::measure(&cloud, extent)?.iter().try_for_each(show)?;
-    crash::measure(&cloud, extent)?.iter().try_for_each(show)?;
-    logs::measure(&cloud, extent)?.iter().try_for_each(show)?;
+    if wanted("memory") {
+        memory::measure(&mut cloud, extent)?.iter().try_for_each(show)?;
+    }
+    if wanted("proxy") {
+        proxy::measure(&cloud, extent)?.iter().try_for_each(show)?;
+    }
+    if wanted("wake") {
+        wake::measure(&cloud, extent)?.iter().try_for_each(show)?;
+    }
+    if wanted("crash") {
+        crash::measure(&cloud, extent)?.iter().try_for_each(show)?;
+    }
+    if wanted("logs") {
+        logs::measure(&cloud, extent)?.iter().try_for_each(show)?;
+    }
     cloud.stop()?;
     say(&format!("load after: {}", process::load()?))
 }
