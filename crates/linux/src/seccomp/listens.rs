@@ -24,6 +24,9 @@ const ARCHITECTURE: u32 = 4;
 const RECEIVE: libc::c_ulong = 0xc050_2100;
 const ANSWER: libc::c_ulong = 0xc018_2101;
 
+/// `SECCOMP_USER_NOTIF_FLAG_CONTINUE`.
+const GO_ON: u32 = 1;
+
 const LOAD: u16 = 0x20;
 const JUMP_EQUAL: u16 = 0x15;
 const RETURN: u16 = 0x06;
@@ -104,8 +107,7 @@ impl Listens {
         if received != 0 {
             return unless_gone(io::Error::last_os_error());
         }
-        let flags = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32;
-        let mut answer = libc::seccomp_notif_resp { id: call.id, val: 0, error: 0, flags };
+        let mut answer = libc::seccomp_notif_resp { id: call.id, val: 0, error: 0, flags: GO_ON };
         // SAFETY: the kernel reads one `seccomp_notif_resp` from `answer`, which lives on.
         let answered = unsafe { libc::ioctl(self.0.as_raw_fd(), ANSWER, &raw mut answer) };
         if answered == 0 { Ok(true) } else { unless_gone(io::Error::last_os_error()) }
