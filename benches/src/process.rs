@@ -1,6 +1,8 @@
 //! What the kernel says about processes and the machine.
 
+use std::collections::HashMap;
 use std::fs;
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
@@ -14,24 +16,35 @@ pub(crate) fn cpu_seconds(pids: &[u32]) -> anyhow::Result<f64> {
 /// CPU seconds of these processes alone: of all their threads that live (`schedstat`, in nanoseconds; the ticks
 /// of `stat` are too coarse for tasks that run for microseconds).
 pub(crate) fn cpu_of(pids: &[u32]) -> anyhow::Result<f64> {
-    let mut total = Duration::ZERO;
-    for pid in pids {
-        for thread in fs::read_dir(format!("/proc/{pid}/task")).context("a process is gone")? {
-            // A thread may end between the two reads.
-            let Ok(text) = fs::read_to_string(thread?.path().join("schedstat")) else { continue };
-            let ran = text.split_whitespace().next().context("an empty `schedstat`")?;
-            total += Duration::from_nanos(ran.parse()?);
-        }
-    }
-    Ok(total.as_secs_f64())
+    Ok(threads(pids)?.into_iter().map(|(_, ran)| ran).sum::<Duration>().as_secs_f64())
 }
 
-/// Milliseconds of processor time that these processes alone take each second, watched for this long.
+/// The threads of these processes and how long each has run.
+fn threads(pids: &[u32]) -> anyhow::Result<Vec<(PathBuf, Duration)>> {
+    let mut all = Vec::new();
+    for pid in pids {
+        for thread in fs::read_dir(format!("/proc/{pid}/task")).context("a process is gone")? {
+            let path = thread?.path();
+            // A thread may end between the two reads.
+            let Ok(text) = fs::read_to_string(path.join("schedstat")) else { continue };
+            let ran = text.split_whitespace().next().context("an empty `schedstat`")?;
+            all.push((path, Duration::from_nanos(ran.parse()?)));
+        }
+    }
+    Ok(all)
+}
+
+/// Milliseconds of processor time that these processes alone take each second, watched for this long. What a
+/// thread did that ended meanwhile does not count: those that end have been idle for seconds.
 pub(crate) fn cpu_over(pids: &[u32], seconds: u32) -> anyhow::Result<f64> {
-    let before = cpu_of(pids)?;
+    let before: HashMap<_, _> = threads(pids)?.into_iter().collect();
     // Nothing is waited for: this is the time in which nothing should happen.
     thread::park_timeout(Duration::from_secs(seconds.into()));
-    Ok((cpu_of(pids)? - before) * 1000.0 / f64::from(seconds))
+    let ran = |(thread, ran): (PathBuf, Duration)| {
+        ran.saturating_sub(before.get(&thread).copied().unwrap_or_default())
+    };
+    let total: Duration = threads(pids)?.into_iter().map(ran).sum();
+    Ok(total.as_secs_f64() * 1000.0 / f64::from(seconds))
 }
 
 /// Memory of these processes alone, in KiB (`Pss` of `/proc/PID/smaps_rollup`).
