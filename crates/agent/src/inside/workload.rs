@@ -189,11 +189,13 @@ impl Agent {
         Ok(())
     }
 
+    /// The end is told first: the host gets ready for what comes next while a new launchpad does.
     fn exited(&mut self, ended: Ended) {
+        self.speak();
+        self.tell(&FromAgent::Exited { ended, next_line: self.log.next() });
         self.speak();
         self.life =
             Life::Exited(ended, Launchpad::prepare(&self.material.app_groups, &self.material.filters).ok());
-        self.tell(&FromAgent::Exited { ended, next_line: self.log.next() });
     }
 
     pub(super) fn read_output(&mut self, n: usize) -> io::Result<()> {

@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::Keeper;
 use super::machine::Why;
@@ -44,9 +45,16 @@ impl Keeper {
                 Input::Checked(result)
             }
             () = maybe(run.as_ref().map(|r| r.gate.quiet())) => Input::Quiet,
-            () = maybe(deadline.map(tokio::time::sleep_until)) => Input::Timer,
+            () = maybe(deadline.map(due)) => Input::Timer,
             never = journal.drive() => match never {},
         }
+    }
+}
+
+/// Waits until a time that may be over already: the timer, which counts in milliseconds, would take one for it.
+async fn due(at: Instant) {
+    if Instant::now() < at {
+        tokio::time::sleep_until(at).await;
     }
 }
 
