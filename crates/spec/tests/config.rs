@@ -54,7 +54,11 @@ fn what_is_kept_of_the_output_can_be_said() {
     let logs = parse("[logs]\nkeep = \"7d\"\nmax_size = \"1M\"\n");
     assert_eq!(logs.logs.keep, Some(Duration::from_secs(7 * 86_400)));
     assert_eq!((logs.logs.max_size, logs.logs.max_size_per_instance), (ByteSize::mib(1), ByteSize::mib(64)));
-    assert!(logs.notes.iter().any(|note| note.text.contains("logs.max_size") || note.key == "logs.max_size"), "{:?}", logs.notes);
+    assert!(
+        logs.notes.iter().any(|note| note.text.contains("logs.max_size") || note.key == "logs.max_size"),
+        "{:?}",
+        logs.notes
+    );
     for (bad, said) in
         [("keep = \"1s\"", "logs.keep"), ("max_size = \"1K\"", "1 MiB"), ("max_size = 5", "256M")]
     {
