@@ -21,6 +21,13 @@ use crate::lifeline::{Report, ToWorker};
 /// Why a request was not even begun.
 const BUSY: &str = "the server is starting, stopping or being restarted";
 
+/// Why the configuration cannot be applied.
+#[derive(Debug)]
+struct Unfit {
+    why: String,
+    hint: String,
+}
+
 /// A planned restart under way.
 #[derive(Debug)]
 pub(super) struct Swap {
@@ -89,7 +96,7 @@ impl Parent {
                     }
                 },
             },
-            Err(refusal) => refusal,
+            Err(Unfit { why, hint }) => Outcome::Refused { why, hint, config: true },
         };
         if let Outcome::Refused { why, .. } = &refused {
             tracing::error!("the configuration was not applied, the old one goes on: {why}");
@@ -99,12 +106,12 @@ impl Parent {
         }
     }
 
-    fn reread(&self) -> Result<(Plan, String, Changes), Outcome> {
+    fn reread(&self) -> Result<(Plan, String, Changes), Unfit> {
         let plan = &self.current.plan;
-        let wrong = |why: String, hint: String| Outcome::Refused { why, hint, config: true };
-        let bad = |e: ConfigError| wrong(e.to_string(), e.hint().to_string());
+        let bad = |e: ConfigError| Unfit { why: e.to_string(), hint: e.hint().to_string() };
         let text = std::fs::read_to_string(&plan.path).map_err(|e| {
-            wrong(format!("cannot read `{}`: {e}", plan.path.display()), "restore the file".to_owned())
+            let why = format!("cannot read `{}`: {e}", plan.path.display());
+            Unfit { why, hint: "restore the file".to_owned() }
         })?;
         let overrides = plan.above.overrides();
         let config = Config::parse_with(&text, &plan.path, &overrides).map_err(bad)?;
@@ -114,7 +121,7 @@ impl Parent {
         let unknown = Changes { settings: true, ..Changes::default() };
         let changes = old.map_or(unknown, |old| Changes::between(&old, &config));
         if plan.insecure_api {
-            crate::cmd::secluded(&config).map_err(|e| wrong(e.message, e.hint))?;
+            crate::cmd::secluded(&config).map_err(|e| Unfit { why: e.message, hint: e.hint })?;
         }
         let next = Plan { insecure_api: plan.insecure_api, ..Plan::of(&config, &overrides) };
         Ok((next, text, changes))
