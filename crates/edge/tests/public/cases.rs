@@ -116,11 +116,14 @@ fn unescaped(text: &str) -> Vec<u8> {
     out
 }
 
+/// Fields by name, in order.
+pub(crate) type Fields = Vec<(String, Vec<u8>)>;
+
 /// Frames as they are put together, and what a naive translation makes of them.
 #[derive(Debug, Default)]
 struct Blocks {
     frames: Vec<Frame>,
-    open: Option<(bool, Vec<(String, Vec<u8>)>)>,
+    open: Option<(bool, Fields)>,
     naive: Vec<u8>,
 }
 
@@ -164,7 +167,7 @@ impl Blocks {
         if first {
             self.naive = naive_head(&fields);
         }
-        let flags = END_HEADERS | u8::from(ended) * END_STREAM;
+        let flags = END_HEADERS | (u8::from(ended) * END_STREAM);
         self.frames.push(Frame::new(HEADERS, flags, 1, block(&fields)));
     }
 

@@ -1,5 +1,7 @@
 //! Readers of HTTP/1.1 as servers have been seen to be: each understands something that others do not.
 
+use crate::cases::Fields;
+
 /// What a reader forgives.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Reader {
@@ -76,8 +78,8 @@ impl Reader {
         Some((line.strip_suffix(b"\r").unwrap_or(line), &bytes[end + 1..]))
     }
 
-    fn fields<'b>(&self, bytes: &'b [u8]) -> Option<(Vec<(String, Vec<u8>)>, &'b [u8])> {
-        let (mut fields, mut rest) = (Vec::<(String, Vec<u8>)>::new(), bytes);
+    fn fields<'b>(&self, bytes: &'b [u8]) -> Option<(Fields, &'b [u8])> {
+        let (mut fields, mut rest) = (Fields::new(), bytes);
         loop {
             let (line, after) = self.line(rest)?;
             rest = after;
@@ -106,8 +108,8 @@ impl Reader {
             let coding = v.trim().to_lowercase();
             coding == "chunked" || self.any_coding && coding.contains("chunked")
         });
-        let lengths = values("content-length").map(|v| number(v.trim(), 10));
-        let length = if self.last_length { lengths.last() } else { { lengths }.next() };
+        let mut lengths = values("content-length").map(|v| number(v.trim(), 10));
+        let length = if self.last_length { lengths.next_back() } else { lengths.next() };
         match length {
             Some(length) if self.length_first || !chunked => {
                 Some((rest.get(..length)?.to_vec(), &rest[length..]))
