@@ -61,6 +61,9 @@ mod tests {
 
     use super::*;
 
+    /// Shorter than [`SETTLE`].
+    const BREATH: Duration = Duration::from_millis(2);
+
     /// Waits until it is over, while `wake` is dropped after a time; answers how long that took.
     async fn waited(wakes: &Wakes, wake: Option<(Wake, Duration)>) -> Duration {
         let begun = Instant::now();
@@ -90,13 +93,13 @@ mod tests {
         let more = async {
             tokio::time::sleep(Duration::from_millis(10)).await;
             drop(first);
-            tokio::time::sleep(SETTLE / 2).await;
+            tokio::time::sleep(BREATH).await;
             let second = wakes.begin();
             tokio::time::sleep(Duration::from_millis(10)).await;
             drop(second);
         };
         tokio::join!(wakes.over(), more);
-        assert_eq!(begun.elapsed(), Duration::from_millis(20) + SETTLE / 2 + SETTLE);
+        assert_eq!(begun.elapsed(), Duration::from_millis(20) + BREATH + SETTLE);
     }
 
     #[tokio::test(start_paused = true)]
