@@ -17,7 +17,7 @@ mod scope;
 mod secret;
 mod units;
 
-pub use config::{Config, ConfigError, Protocol, ServiceSpec};
+pub use config::{Config, ConfigError, Observability, Protocol, ServiceSpec};
 pub use instance::{InstanceId, InstanceName, InvalidName, ServiceName};
 pub use launch::{IdRange, Launch, Mount, Network, Placement};
 pub use level::{Level, LevelChoice, UnknownLevel};

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use insula_spec::config::{AccessMode, HealthCheck, LogFormat};
+use insula_spec::config::{AccessMode, HealthCheck, LineFormat};
 use insula_spec::{ByteSize, Config, Launch, Level, LevelChoice, Placement};
 
 fn folder() -> PathBuf {
@@ -147,7 +147,7 @@ fn a_runner_is_read_whole() {
     assert_eq!(config.functions.runtimes["deno"], "deno");
     assert_eq!(config.functions.access.mode, AccessMode::Allowlist);
     assert_eq!(config.functions.access.allowlist.len(), 2);
-    assert_eq!(config.observability.log_format, Some(LogFormat::Json));
+    assert_eq!(config.observability.log_format, LineFormat::Json);
     assert_eq!(config.observability.otlp_endpoint.as_deref(), Some("http://localhost:4317"));
     let later = config.notes.iter().filter(|note| note.text.contains("functions come later")).count();
     assert_eq!(later, 2, "{:?}", config.notes);

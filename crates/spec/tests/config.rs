@@ -278,3 +278,25 @@ fn a_program_of_its_own_for_each_id_makes_versions() {
         assert_eq!(one(&text, "a").versions, versions, "{text}");
     }
 }
+
+#[test]
+fn what_is_written_down_is_as_asked() {
+    use insula_spec::config::{AccessLog, LineFormat, MetricsAccess};
+    let of = |text: &str| parse(&format!("[observability]\n{text}\n")).observability;
+    assert_eq!(parse("").observability, insula_spec::Observability::default());
+    for (text, place) in [
+        ("on", AccessLog::Home),
+        ("off", AccessLog::Off),
+        ("./on", AccessLog::File("/app/on".into())),
+        ("/var/log/a", AccessLog::File("/var/log/a".into())),
+    ] {
+        assert_eq!(of(&format!("access_log = {text:?}")).access_log, place);
+    }
+    let all = of("access_log_format = \"json\"\naccess_log_query = true\naccess_log_size = \"2M\"\n\
+                  access_log_files = 0\nslow_request = 5\nmetrics = \"off\"\ninstance_metrics = true\n\
+                  log_format = \"json\"\nlog_level = \"warn\"");
+    assert_eq!((all.access_log_format, all.log_format), (LineFormat::Json, LineFormat::Json));
+    assert_eq!((all.access_log_size, all.access_log_files), (ByteSize::mib(2), 0));
+    assert_eq!((all.slow_request.as_secs(), all.metrics), (5, MetricsAccess::Off));
+    assert!(all.access_log_query && all.instance_metrics && all.log_level.as_deref() == Some("warn"));
+}

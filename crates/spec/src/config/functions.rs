@@ -33,21 +33,3 @@ pub struct Functions {
     /// Whose functions may run here.
     pub access: Access,
 }
-
-/// How the daemon writes its own log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Lines for people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-/// The `[observability]` table.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Observability {
-    /// Collector that traces are to be sent to: an `http` or `https` URL.
-    pub otlp_endpoint: Option<String>,
-    /// How the daemon writes its own log; `None` as ever.
-    pub log_format: Option<LogFormat>,
-}

@@ -230,6 +230,9 @@ pub enum ProblemKind {
     /// Something that is not the address of a collector.
     #[error("`{0}` is not an address that data can be sent to")]
     Endpoint(String),
+    /// Something that is not a level of logging.
+    #[error("`{0}` is not a level")]
+    LogLevel(String),
     /// Something that is not a decentralized identifier.
     #[error("`{0}` is not a DID")]
     Did(String),
@@ -342,6 +345,9 @@ impl ProblemKind {
             Self::HostTaken { .. } => "remove it, or choose another name",
             Self::DeclaredTwice { .. } => "put everything into `[service.NAME]` and remove `[process.NAME]`",
             Self::Endpoint(_) => "write it like http://localhost:4317, without user name and password",
+            Self::LogLevel(_) => {
+                "use one of off, error, warn, info, debug, trace, or a list such as \"warn,insula_edge=debug\""
+            }
             Self::Did(_) => "write it like did:plc:ewvi7nxzyoun6zhxrhs64oiz or did:web:example.org",
             _ => "correct it",
         }

@@ -104,7 +104,16 @@ tables! {
     /// What is told to whom about the work.
     RawObservability at "`[observability]`" {
         otlp_endpoint: String,
+        access_log: String,
+        access_log_format: String,
+        access_log_query: bool,
+        access_log_size: RawSize,
+        access_log_files: Integer,
+        slow_request: RawDuration,
+        metrics: String,
+        instance_metrics: bool,
         log_format: String,
+        log_level: String,
     }
 
     /// What answers where no name of a service does.

@@ -1,16 +1,15 @@
-//! at-rund's tables: who the operator is, whose functions run here, and who is told.
+//! at-rund's tables: who the operator is, whose functions run here, and where traces go.
 
 use std::collections::BTreeSet;
 
 use super::super::kind::ProblemKind;
-use super::super::raw::{RawAccess, RawObservability};
+use super::super::raw::RawAccess;
 use super::super::read::{Entries, Given};
-use super::super::{Access, AccessMode, Functions, LogFormat, Observability};
+use super::super::{Access, AccessMode, Functions};
 use super::Check;
 
 const MODES: (&[&str], &[AccessMode]) =
     (&["open", "allowlist", "blocklist"], &[AccessMode::Open, AccessMode::Allowlist, AccessMode::Blocklist]);
-const FORMATS: (&[&str], &[LogFormat]) = (&["text", "json"], &[LogFormat::Text, LogFormat::Json]);
 
 /// What is said of tables that nothing acts on.
 const LATER: &str = "not in force yet: functions come later, and nobody's function runs here until then";
@@ -73,24 +72,8 @@ impl Check<'_> {
         authors
     }
 
-    /// What is told about the work.
-    pub(super) fn observability(&mut self, given: Option<Given<RawObservability>>) -> Observability {
-        let raw = given.map(|table| table.value).unwrap_or_default();
-        if let Some(given) = &raw.otlp_endpoint {
-            self.endpoint(given);
-            self.note(&given.at, "no effect yet: this version sends no traces");
-        }
-        if let Some(given) = &raw.log_format {
-            self.note(&given.at, "no effect yet: the daemon's own log is text for people");
-        }
-        Observability {
-            log_format: self.word(raw.log_format.as_ref(), FORMATS),
-            otlp_endpoint: raw.otlp_endpoint.map(|given| given.value),
-        }
-    }
-
     /// An `http` or `https` URL with a host, and without a password that would be shown with it.
-    fn endpoint(&mut self, given: &Given<String>) {
+    pub(super) fn endpoint(&mut self, given: &Given<String>) {
         let url = &given.value;
         let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
         let host = rest.map(|rest| rest.split('/').next().unwrap_or_default()).unwrap_or_default();

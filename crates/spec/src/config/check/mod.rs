@@ -8,6 +8,7 @@ mod command;
 mod functions;
 mod logs;
 mod network;
+mod observability;
 mod paths;
 mod references;
 mod routing;
