@@ -11,6 +11,7 @@
 mod boot;
 mod census;
 mod control;
+mod counts;
 mod deploy;
 mod directory;
 mod failure;
@@ -27,6 +28,7 @@ mod status;
 
 pub use boot::StartError;
 pub use control::{ControlError, Inspect, Overview};
+pub use counts::{EXIT_REASONS, ServiceCounts};
 pub use deploy::{DeployError, Deployed, Order, Share, Version};
 pub use failure::Failure;
 pub use heritage::{Held, Lingering};

@@ -15,20 +15,17 @@ use std::time::Duration;
 use insula_isolation::{LogBatch, LogStream, Output};
 use insula_spec::InstanceName;
 use insula_store::{AppendError, Store};
-use tokio_util::sync::CancellationToken;
+
+use crate::shared::Shared;
 
 /// Delay before the first retry of a failed write; it doubles up to [`RETRY_MAX`].
 const RETRY: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(10);
 
-/// Stores everything that comes, until the stream ends or `end` is cancelled.
-pub(crate) async fn pump(
-    store: Store,
-    name: InstanceName,
-    key: String,
-    mut logs: LogStream,
-    end: CancellationToken,
-) {
+/// Stores everything that comes, until the stream ends or `pumps_end` is cancelled.
+pub(crate) async fn pump(shared: Arc<Shared>, name: InstanceName, key: String, mut logs: LogStream) {
+    let (store, end) = (&shared.store, &shared.pumps_end);
+    let counter = shared.counts.of(&name.service);
     let mut held = None;
     loop {
         let first = match held.take() {
@@ -40,9 +37,14 @@ pub(crate) async fn pump(
         };
         let batch;
         (batch, held) = gather(first, &mut logs);
-        let Some(stored) = end.run_until_cancelled(append(&store, &name, &key, batch)).await else { return };
+        let lost = batch.gap.map_or(0, |gap| gap.to.saturating_sub(gap.from));
+        let lines = batch.lines.len() as u64;
+        let Some(stored) = end.run_until_cancelled(append(store, &name, &key, batch)).await else { return };
         match stored {
-            Some(next_seq) => logs.ack(next_seq),
+            Some(next_seq) => {
+                counter.logged(lines, lost);
+                logs.ack(next_seq);
+            }
             None => return,
         }
     }

@@ -1,16 +1,18 @@
 //! The handle on all instances: leases for requests, and the end of service.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use insula_isolation::Registry;
-use insula_spec::{Config, InstanceName};
+use insula_spec::{Config, InstanceName, ServiceName};
 use insula_store::Store;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::boot::{self, StartError};
 use crate::census::Full;
+use crate::counts::ServiceCounts;
 use crate::directory::Entry;
 use crate::heritage::{Held, Holds};
 use crate::keeper::{self, Keeper, Message};
@@ -103,6 +105,7 @@ impl Services {
             Door::In(lease) => return Ok(lease),
             Door::Wait(answer) => answer,
         };
+        let _waiting = self.shared.counts.of(&name.service).wait();
         match timeout_at(self.patience(name, deadline), answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(LeaseError::ShuttingDown),
@@ -182,6 +185,12 @@ impl Services {
     #[must_use]
     pub fn refused_by_limit(&self) -> u64 {
         self.shared.census.refused()
+    }
+
+    /// What happened since this process began, by service.
+    #[must_use]
+    pub fn counts(&self) -> BTreeMap<ServiceName, ServiceCounts> {
+        self.shared.counts.read()
     }
 
     /// A number that changes whenever the status of an instance does.

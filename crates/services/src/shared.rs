@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::census::Census;
+use crate::counts::Counts;
 use crate::directory::Directory;
 use crate::routing::Routing;
 
@@ -53,6 +54,7 @@ pub(crate) struct Shared {
     pub(crate) directory: Directory,
     pub(crate) routing: Arc<Routing>,
     pub(crate) census: Arc<Census>,
+    pub(crate) counts: Counts,
     pub(crate) launches: Semaphore,
     pub(crate) phase: watch::Sender<Phase>,
     pub(crate) keepers: TaskTracker,
@@ -84,6 +86,7 @@ impl Shared {
             directory: Directory::default(),
             routing: Arc::default(),
             census: Arc::default(),
+            counts: Counts::default(),
             launches: Semaphore::new(LAUNCHES),
             phase: watch::Sender::new(Phase::Serving),
             keepers: TaskTracker::new(),

@@ -175,13 +175,7 @@ impl Keeper {
         let Some(sandbox) = &mut self.sandbox else { return };
         if let Some(stream) = sandbox.logs() {
             let (shared, key) = (&self.site.shared, sandbox.record().key);
-            let pump = logs::pump(
-                shared.store.clone(),
-                self.site.name.clone(),
-                key,
-                stream,
-                shared.pumps_end.clone(),
-            );
+            let pump = logs::pump(Arc::clone(shared), self.site.name.clone(), key, stream);
             shared.pumps.spawn(pump);
         }
     }

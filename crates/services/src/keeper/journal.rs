@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use insula_isolation::BoxFuture;
 use insula_spec::InstanceName;
@@ -9,7 +10,9 @@ use insula_store::{Change, ChangeError, Event, EventKind, Store, Wanted};
 use tokio::sync::oneshot;
 
 use super::machine::{Cause, Health, Note};
+use crate::counts::Counter;
 use crate::failure::Failure;
+use crate::shared::Shared;
 
 /// Lines waiting beyond which the keeper waits for the store.
 const QUEUE_MAX: usize = 64;
@@ -27,6 +30,7 @@ struct Line {
 /// The lines of one instance that are not written yet.
 pub(super) struct Journal {
     store: Store,
+    counter: Arc<Counter>,
     name: InstanceName,
     queue: VecDeque<Line>,
     writing: Option<BoxFuture<'static, ()>>,
@@ -42,18 +46,21 @@ impl std::fmt::Debug for Journal {
 }
 
 impl Journal {
-    pub(super) fn new(store: Store, name: InstanceName) -> Self {
-        Self { store, name, queue: VecDeque::new(), writing: None }
+    pub(super) fn new(shared: &Shared, name: InstanceName) -> Self {
+        let (store, counter) = (shared.store.clone(), shared.counts.of(&name.service));
+        Self { store, counter, name, queue: VecDeque::new(), writing: None }
     }
 
     /// Adds a line.
     pub(super) fn add(&mut self, (change, event): (Change, Event)) {
+        self.counter.saw(&event);
         self.queue.push_back(Line { change, event, reply: None });
     }
 
     /// Adds a line and tells when it, and all before it, are written.
     pub(super) fn confirm(&mut self, (change, event): (Change, Event)) -> oneshot::Receiver<Written> {
         let (reply, written) = oneshot::channel();
+        self.counter.saw(&event);
         self.queue.push_back(Line { change, event, reply: Some(reply) });
         written
     }

@@ -106,7 +106,7 @@ impl Keeper {
         Self {
             phase: site.shared.phase.subscribe(),
             seen: Phase::Serving,
-            journal: Journal::new(site.shared.store.clone(), site.name.clone()),
+            journal: Journal::new(&site.shared, site.name.clone()),
             site,
             seat: Some(seat),
             machine,
