@@ -17,6 +17,7 @@ mod instance;
 mod logs;
 mod moment;
 mod problem;
+mod request;
 mod time;
 mod why;
 
@@ -33,6 +34,7 @@ pub use instance::{
 pub use logs::{LogFrame, LogLine, LogsQuery, Output};
 pub use moment::{InvalidMoment, Moment};
 pub use problem::{PROBLEM_JSON, Problem};
+pub use request::{Known, Request, RequestWhy};
 pub use time::{InvalidTime, Timestamp};
 pub use why::{Cause, Why, WhyEvent};
 

@@ -3,11 +3,13 @@
 pub(crate) mod versions;
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use insula_api::{Moment, Output};
-use insula_spec::{InstanceName, Tenant, parse_duration};
+use insula_edge::public::RequestId;
+use insula_spec::{InstanceName, InvalidName, Tenant, parse_duration};
 
 use crate::demo::DemoArgs;
 use crate::remote::RemoteArgs;
@@ -58,8 +60,10 @@ pub(crate) enum Verb {
     Logs(LogsArgs),
     /// Print what happened to instances
     Events(EventsArgs),
-    /// Explain why an instance is as it is
-    Why(NameArgs),
+    /// Explain why an instance is as it is, or what happened to a request
+    Why(WhyArgs),
+    /// Print what is counted, in the text format of Prometheus
+    Metrics,
     /// Show everything about an instance
     Inspect(NameArgs),
     /// Check what this host can do
@@ -136,6 +140,34 @@ pub(crate) struct NameArgs {
     /// The instance
     #[arg(value_name = "SERVICE:ID")]
     pub(crate) name: InstanceName,
+}
+
+/// `insula why`.
+#[derive(Debug, Args)]
+pub(crate) struct WhyArgs {
+    /// The instance, or the request id that an answer carried in `Insula-Request-Id`
+    #[arg(value_name = "SERVICE:ID | REQUEST_ID")]
+    pub(crate) what: WhyTarget,
+}
+
+/// What is to be explained.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum WhyTarget {
+    /// An instance.
+    Instance(InstanceName),
+    /// A request, by its id.
+    Request(RequestId),
+}
+
+impl FromStr for WhyTarget {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.contains(':') {
+            return text.parse().map(Self::Instance).map_err(|e: InvalidName| format!("{e}; {}", e.hint()));
+        }
+        let id = text.parse().map(Self::Request);
+        id.map_err(|_| "name an instance, `notes:alice`, or a request id, 16 hexadecimal digits".to_owned())
+    }
 }
 
 /// A verb that changes one instance.
@@ -378,6 +410,15 @@ mod tests {
         for bad in ["insula why", "insula why notes", "insula why notes:", "insula why Notes:alice"] {
             assert!(parse(bad).is_err(), "`{bad}` was let in");
         }
+    }
+
+    #[test]
+    fn why_takes_an_instance_or_a_request() {
+        assert!("notes:alice".parse() == Ok(WhyTarget::Instance("notes:alice".parse().unwrap())));
+        let id = "0123456789abcdef";
+        assert!(matches!(id.parse(), Ok(WhyTarget::Request(it)) if it.to_string() == id));
+        let error = "notes".parse::<WhyTarget>().unwrap_err();
+        assert!(error.contains("instance") && error.contains("request id"), "{error}");
     }
 
     #[test]

@@ -62,6 +62,7 @@ pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
         insula_store::ReadError,
         insula_services::StartError,
         insula_isolation::EngineError,
+        insula_edge::observe::access::OpenLogError,
         insula_edge::public::ListenError,
         insula_edge::public::InvalidBlock,
     )

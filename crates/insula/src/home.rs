@@ -5,6 +5,7 @@
 //!   id                   random name of this home; every host resource carries it
 //!   lock                 held by the parent while it lives
 //!   state.db             instances, events, captured logs
+//!   logs/                0700; access lines
 //!   run/                 0700
 //!     control.sock       the control API
 //!     door.sock          requests to the parent: planned restart, reload
@@ -128,6 +129,13 @@ impl Home {
     /// Directory of sockets.
     pub(crate) fn run_dir(&self) -> PathBuf {
         self.path.join("run")
+    }
+
+    /// Directory of access logs; made if it is not there.
+    pub(crate) fn log_dir(&self) -> Result<PathBuf, HomeError> {
+        let dir = self.path.join("logs");
+        DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(HomeError::io(&dir))?;
+        Ok(dir)
     }
 
     /// Socket of the control API.

@@ -20,6 +20,7 @@ mod http;
 mod languages;
 mod limits;
 mod logs;
+mod observe;
 mod scene;
 mod settings;
 mod sleep;

@@ -25,7 +25,8 @@ pub use target::InvalidServer;
 use target::Target;
 
 use crate::{
-    ActionRequest, Bearer, Detail, Health, HealthAnswer, Instances, LogsQuery, PREFIX, Summary, Why,
+    ActionRequest, Bearer, Detail, Health, HealthAnswer, Instances, LogsQuery, PREFIX, RequestWhy, Summary,
+    Why,
 };
 
 /// Speaks to one daemon. Cheap to clone.
@@ -94,6 +95,24 @@ impl Client {
     /// When the daemon does not answer, or refuses, or there is no such instance.
     pub async fn why(&self, name: &InstanceName) -> Result<Why, ClientError> {
         self.ask(Method::GET, format!("{PREFIX}/instances/{name}/why"), String::new()).await
+    }
+
+    /// What happened to a request, by its id.
+    ///
+    /// # Errors
+    /// When the daemon does not answer, or refuses, or the id is none.
+    pub async fn why_request(&self, id: &str) -> Result<RequestWhy, ClientError> {
+        self.ask(Method::GET, format!("{PREFIX}/requests/{id}/why"), String::new()).await
+    }
+
+    /// The metrics of the daemon, in the text format of Prometheus.
+    ///
+    /// # Errors
+    /// When the daemon does not answer, or refuses.
+    pub async fn metrics(&self) -> Result<String, ClientError> {
+        let answer = connection::send(&self.target, Method::GET, "/metrics", String::new()).await?;
+        let bytes = connection::collect(answer).await?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// Starts an instance, and waits until it accepts connections. One that nobody knew becomes known.

@@ -8,8 +8,8 @@ use std::sync::LazyLock;
 use http::Method;
 use insula_api::{
     ActionRequest, Audit, AuditQuery, DeployRequest, Deployed, Detail, EventsQuery, FindQuery, FoundEvents,
-    FoundLogs, HealthAnswer, Instances, LogsQuery, RouteRequest, Routes, Summary, TokenInfo, TokenMade,
-    TokenRequest, Tokens, WeightRequest, Why,
+    FoundLogs, HealthAnswer, Instances, LogsQuery, RequestWhy, RouteRequest, Routes, Summary, TokenInfo,
+    TokenMade, TokenRequest, Tokens, WeightRequest, Why,
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
@@ -146,6 +146,15 @@ static ALL: LazyLock<Vec<Endpoint>> = LazyLock::new(|| {
         Endpoint::get("/health", ("daemon", "health"), Access::Public)
             .says("How the daemon is; without an admin's token only that it works")
             .json::<HealthAnswer>(),
+        Endpoint::new(Method::GET, "/metrics", ("daemon", "metrics"), Access::Public)
+            .says(
+                "What is counted, in the text format of Prometheus; for whom, `[observability] metrics` says",
+            )
+            .text("text/plain")
+            .problems(&[401, 403, 404]),
+        Endpoint::get("/requests/{id}/why", ("requests", "why_request"), Access::Admin)
+            .says("What happened to a request")
+            .json::<RequestWhy>(),
         Endpoint::new(Method::GET, "/openapi.json", ("daemon", "openapi"), Access::Public)
             .says("This description"),
     ];

@@ -9,6 +9,7 @@ use insula_spec::{InstanceName, InvalidName, ServiceName};
 use insula_store::{ReadError, SearchError, TokenError, UnknownKind, WriteError};
 
 use super::action::Action;
+use crate::public::BadRequestId;
 
 /// Why a request to the control API was not done.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +82,9 @@ pub enum ControlError {
     /// The name is not one.
     #[error(transparent)]
     Name(#[from] InvalidName),
+    /// The id of the request is none.
+    #[error(transparent)]
+    RequestId(BadRequestId),
     /// The query or the body is not understood.
     #[error("cannot understand the {part}: {why}")]
     Malformed {
@@ -195,6 +199,7 @@ impl ControlError {
             Self::Search(e) => e.hint().to_owned(),
             Self::Kind(e) => e.hint(),
             Self::Encode(_) => "ask for other lines; this is a fault of Insula".to_owned(),
+            Self::RequestId(e) => e.hint().to_owned(),
             Self::UnknownService(_) | Self::NoService(_) => {
                 "add the service to `insula.toml` and restart the daemon; `insula ps` lists what is known"
                     .to_owned()

@@ -9,8 +9,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Extension, Json, Router};
 use http::{HeaderValue, Method, Uri, header};
-use insula_api::{ActionRequest, Detail, HealthAnswer, Instances, LogsQuery, Summary, Why};
+use insula_api::{ActionRequest, Detail, HealthAnswer, Instances, LogsQuery, RequestWhy, Summary, Why};
 use insula_spec::InstanceName;
+use insula_spec::config::MetricsAccess;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +19,7 @@ use super::access;
 use super::action::Action;
 use super::caller::Caller;
 use super::error::ControlError;
-use super::extract::{Asked, Given, Named};
+use super::extract::{Asked, Given, Named, Text};
 use super::find;
 use super::guard::{guard, outer};
 use super::keys::Keys;
@@ -65,6 +66,8 @@ pub(super) fn routes<O: Operations>() -> Routes<Arc<Shared<O>>> {
         .route(&at("/audit"), get(access::audit::<O>))
         .route(&at("/logs"), get(find::logs::<O>))
         .route(&at("/events"), get(find::events::<O>))
+        .route(&at("/requests/{id}/why"), get(why_request::<O>))
+        .route("/metrics", get(metrics::<O>))
         .route("/openapi.json", get(description))
 }
 
@@ -118,6 +121,27 @@ async fn why<O: Operations>(
     Named(name): Named,
 ) -> Answer<Why> {
     app.operations.why(&name).await.map(|why| Json(why.seen_by(&caller)))
+}
+
+async fn why_request<O: Operations>(State(app): App<O>, Text(id): Text) -> Answer<RequestWhy> {
+    app.operations.why_request(id.parse().map_err(ControlError::RequestId)?).await.map(Json)
+}
+
+/// Prometheus asks here; the version is that of the text format.
+async fn metrics<O: Operations>(
+    State(app): App<O>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Response, ControlError> {
+    match (&caller, app.operations.metrics_access()) {
+        (Caller::Unix { .. }, _) | (_, MetricsAccess::Public) => {}
+        (_, MetricsAccess::Off) => return Err(ControlError::NoRoute { path: "/metrics".to_owned() }),
+        (Caller::Nobody, MetricsAccess::Token) => return Err(ControlError::NoToken),
+        (caller, MetricsAccess::Token) if caller.is_admin() => {}
+        (_, MetricsAccess::Token) => return Err(ControlError::OutOfScope),
+    }
+    let page = app.operations.metrics().await?;
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    Ok(([(header::CONTENT_TYPE, kind)], page).into_response())
 }
 
 async fn spawn<O: Operations>(

@@ -130,6 +130,7 @@ fn of_path(endpoint: &Endpoint, name: &str) -> Value {
     const LABEL: &str = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?";
     let schema = match (endpoint.tag, name) {
         ("instances", "name") => json!({ "type": "string", "pattern": format!("^{LABEL}:{LABEL}$") }),
+        ("requests", "id") => json!({ "type": "string", "pattern": "^[0-9a-fA-F]{16}$" }),
         ("access", "id") => json!({ "type": "string", "pattern": "^[0-9a-f]{12}$" }),
         _ => json!({ "type": "string" }),
     };

@@ -3,14 +3,16 @@
 use std::future::Future;
 use std::time::Duration;
 
-use insula_api::{Detail, FoundEvents, FoundLogs, Health, LogLine, Summary, Why};
+use insula_api::{Detail, FoundEvents, FoundLogs, Health, LogLine, RequestWhy, Summary, Why};
 use insula_spec::InstanceName;
+use insula_spec::config::MetricsAccess;
 use insula_store::{EventQuery, LogFilter};
 use tokio::sync::watch;
 
 use super::action::Action;
 use super::error::ControlError;
 use super::versions::Versions;
+use crate::public::RequestId;
 
 /// Some captured lines and where to go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +36,15 @@ pub trait Operations: Versions + Send + Sync + 'static {
 
     /// Why it is as it is.
     fn why(&self, name: &InstanceName) -> impl Future<Output = Result<Why, ControlError>> + Send;
+
+    /// What happened to a request.
+    fn why_request(&self, id: RequestId) -> impl Future<Output = Result<RequestWhy, ControlError>> + Send;
+
+    /// Who may ask over the network for what is counted.
+    fn metrics_access(&self) -> MetricsAccess;
+
+    /// Everything that is counted, in the text format of Prometheus.
+    fn metrics(&self) -> impl Future<Output = Result<String, ControlError>> + Send;
 
     /// Does something to it, and waits for the outcome, at most for `timeout`.
     fn act(

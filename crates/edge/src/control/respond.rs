@@ -33,6 +33,7 @@ impl ControlError {
             Self::NoRoute { .. } => (StatusCode::NOT_FOUND, "no_route"),
             Self::Method { .. } => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::Name(_) => (StatusCode::BAD_REQUEST, "invalid_name"),
+            Self::RequestId(_) => (StatusCode::BAD_REQUEST, "invalid_request_id"),
             Self::Malformed { .. } => (StatusCode::BAD_REQUEST, "malformed"),
             Self::UnknownService(_) | Self::NoService(_) => (StatusCode::NOT_FOUND, "unknown_service"),
             Self::Search(_) => (StatusCode::BAD_REQUEST, "invalid_search"),

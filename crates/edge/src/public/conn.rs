@@ -46,7 +46,7 @@ pub(crate) struct Shared<T> {
     pub(crate) settings: Settings,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) pool: Arc<Pool>,
-    pub(crate) ids: RequestIds,
+    pub(crate) ids: Arc<RequestIds>,
 }
 
 /// What follows an exchange.

@@ -39,6 +39,8 @@ struct Running {
     started: Instant,
     waits: Waits,
     uploaded: u64,
+    /// Whether the request was sent to a workload more than once.
+    retried: bool,
 }
 
 impl<C, T> Connection<C, T>
@@ -56,7 +58,8 @@ where
             Err(refusal) => return self.refuse(id, &refusal.into()).await,
         };
         self.input.consume(end);
-        let mut running = Running { id, started: Instant::now(), waits: Waits::default(), uploaded: 0 };
+        let mut running =
+            Running { id, started: Instant::now(), waits: Waits::default(), uploaded: 0, retried: false };
         match self.proxied(&mut plan, &mut running).await {
             Ok(ended) => self.ended(&plan, &running, ended),
             Err(failure) => self.failed(&plan, &running, &failure).await,
@@ -90,6 +93,7 @@ where
                     let again = reach.again(found.lease, found.reused, failure);
                     found = attended(exchange.client(), again).await??;
                     exchange.restart(found.upstream);
+                    running.retried = true;
                 }
                 reply => break reply,
             }
@@ -143,6 +147,8 @@ where
         self.shared.observer.exchange(&Record {
             id,
             protocol: Protocol::Http,
+            peer: self.peer,
+            version: "",
             instance: None,
             method: "",
             target: "",
@@ -152,6 +158,7 @@ where
             waited: Duration::ZERO,
             total: Duration::ZERO,
             woke: false,
+            retried: false,
             error: Some(answer.code),
         });
         if self.send(answer.render(reader)).await { After::Linger } else { After::Close }
@@ -162,6 +169,8 @@ where
         self.shared.observer.exchange(&Record {
             id: running.id,
             protocol: Protocol::Http,
+            peer: self.peer,
+            version: plan.version.as_str(),
             instance: running.waits.version.as_deref().or(instance(&self.last)),
             method,
             target,
@@ -171,6 +180,7 @@ where
             waited: running.waits.waited,
             total: running.started.elapsed(),
             woke: running.waits.woke,
+            retried: running.retried,
             error: end.1,
         });
     }

@@ -192,6 +192,14 @@ impl Version {
     fn of(minor: Option<u8>) -> Self {
         if minor == Some(1) { Self::Http11 } else { Self::Http10 }
     }
+
+    /// As a request line has it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Http10 => "HTTP/1.0",
+            Self::Http11 => "HTTP/1.1",
+        }
+    }
 }
 
 /// Room for the fields of one head, on the stack.

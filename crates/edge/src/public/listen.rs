@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use crate::public::buffer::Pool;
 use crate::public::conn::{Connection, Shared};
 use crate::public::http2;
-use crate::public::observe::{Observer, RequestIds};
+use crate::public::observe::Observer;
 use crate::public::patient::Patient;
 use crate::public::settings::{Keepalive, Settings};
 use crate::public::tcp;
@@ -64,7 +64,7 @@ impl<T: Tenants> Proxy<T> {
     #[must_use]
     pub fn new(tenants: T, settings: Settings, observer: Arc<dyn Observer>) -> Self {
         let permits = Arc::new(Semaphore::new(settings.max_connections.min(Semaphore::MAX_PERMITS)));
-        let (pool, ids) = (Arc::new(Pool::default()), RequestIds::new());
+        let (pool, ids) = (Arc::new(Pool::default()), Arc::clone(&settings.ids));
         Self { shared: Arc::new(Shared { tenants, settings, observer, pool, ids }), permits }
     }
 
@@ -108,8 +108,8 @@ impl<T: Tenants> Proxy<T> {
     ) -> Result<(), ListenError> {
         let shared = Arc::clone(&self.shared);
         let instance = Arc::new(instance);
-        self.accept(listener, drain, move |stream: TcpStream, _| {
-            tcp::forward(Arc::clone(&shared), stream, Arc::clone(&instance))
+        self.accept(listener, drain, move |stream: TcpStream, peer| {
+            tcp::forward(Arc::clone(&shared), stream, peer.ip(), Arc::clone(&instance))
         })
         .await
     }

@@ -1,11 +1,13 @@
 //! How the public proxy behaves.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::public::apex::Door;
+use crate::public::observe::RequestIds;
 use crate::public::routes::Routes;
 
 /// Settings of the public proxy.
@@ -43,6 +45,8 @@ pub struct Settings {
     /// Cancelled before the drain, it lets idle connections keep their own time: this process only gives
     /// way to another one, and can still serve what comes on them.
     pub retiring: CancellationToken,
+    /// Who names the exchanges.
+    pub ids: Arc<RequestIds>,
 }
 
 impl Settings {
@@ -64,6 +68,7 @@ impl Settings {
             keepalive: Keepalive::default(),
             drain_grace: Duration::from_secs(1),
             retiring: CancellationToken::new(),
+            ids: Arc::default(),
         }
     }
 }

@@ -6,6 +6,7 @@
 //!              └── run has ended ─┘ refused
 //! ```
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use insula_spec::InstanceName;
@@ -24,6 +25,7 @@ use crate::public::tunnel::{self, Carried, End};
 pub(crate) async fn forward<T: Tenants>(
     shared: Arc<Shared<T>>,
     mut stream: TcpStream,
+    peer: IpAddr,
     instance: Arc<InstanceName>,
 ) {
     let (id, started) = (shared.ids.next(), Instant::now());
@@ -42,6 +44,8 @@ pub(crate) async fn forward<T: Tenants>(
     shared.observer.exchange(&Exchange {
         id,
         protocol: Protocol::Tcp,
+        peer,
+        version: "",
         instance: Some(&instance),
         method: "",
         target: "",
@@ -51,6 +55,7 @@ pub(crate) async fn forward<T: Tenants>(
         waited: waits.waited,
         total: started.elapsed(),
         woke: waits.woke,
+        retried: false,
         error,
     });
 }

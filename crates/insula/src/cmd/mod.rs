@@ -10,6 +10,7 @@ mod generate;
 mod health;
 mod inspect;
 mod logs;
+mod metrics;
 mod ps;
 mod serve;
 mod systemd;
@@ -71,6 +72,7 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> anyhow::Result<ExitCode> {
         Verb::Logs(args) => one_thread()?.block_on(logs::run(&client, args, printer))?,
         Verb::Events(args) => one_thread()?.block_on(events::run(&client, args, printer))?,
         Verb::Why(args) => one_thread()?.block_on(why::run(&client, args, printer))?,
+        Verb::Metrics => one_thread()?.block_on(metrics::run(&client, printer))?,
         Verb::Inspect(args) => one_thread()?.block_on(inspect::run(&client, args, printer))?,
         Verb::Token(verb) => one_thread()?.block_on(token::run(&client, verb, printer))?,
         Verb::Audit(args) => one_thread()?.block_on(audit::run(&client, args, printer))?,

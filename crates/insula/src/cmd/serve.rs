@@ -17,12 +17,12 @@ use crate::printer::Printer;
 use crate::{agent_image, environment, trace};
 
 pub(super) fn run(home: &Home, args: ServeArgs, printer: Printer) -> anyhow::Result<ExitCode> {
-    trace::init()?;
     if let Some(how) = args.resume {
         return parent::resume(how).map(ExitCode::from);
     }
     let overrides = environment::overrides(args.port, args.domain.as_deref(), args.data_dir)?;
     let (config, text) = config::read(args.config, &overrides)?;
+    trace::init(&config.observability)?;
     for note in &config.notes {
         tracing::warn!(key = note.key, line = note.line, "{}", note.text);
     }

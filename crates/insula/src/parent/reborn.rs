@@ -10,6 +10,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -18,7 +19,7 @@ use std::time::Instant;
 use anyhow::Context;
 use clap::ValueEnum;
 use insula_edge::control::apex_url;
-use insula_spec::InstanceName;
+use insula_spec::{Config, InstanceName, Observability};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags};
 use serde::{Deserialize, Serialize};
@@ -193,12 +194,20 @@ pub(crate) fn resume(how: Resume) -> anyhow::Result<u8> {
         return Ok(0);
     }
     let mut parent = parts.join(state)?;
+    crate::trace::init(&observability(&parent.current))?;
     let mut events = VecDeque::from([Event::Ready]);
     // What ended while nobody looked.
     parent.reap(&mut events)?;
     parent.notifier.ready(&parent.status());
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "the parent is the new program now");
     parent.go_on(events)
+}
+
+/// What the configuration says of the log. Its text was checked before it came here.
+fn observability(current: &Generation) -> Observability {
+    let text =
+        fs::read_to_string(format!("/proc/self/fd/{}", current.config.as_raw_fd())).unwrap_or_default();
+    Config::parse(&text, &current.plan.path).map(|config| config.observability).unwrap_or_default()
 }
 
 /// Descriptors in their real types.

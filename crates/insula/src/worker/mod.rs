@@ -48,7 +48,6 @@ const LAST_BYTES: Duration = Duration::from_secs(2);
 pub(crate) fn run() -> anyhow::Result<ExitCode> {
     // The parent blocks signals to read them; that is inherited.
     signals::unblock_inherited().context("cannot unblock signals")?;
-    trace::init()?;
     let stray =
         |_| Failure::new(Exit::Usage, "the worker is started by `insula serve` alone", "run `insula serve`");
     let lifeline = Lifeline::from_stdin().map_err(stray)?;
@@ -60,6 +59,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
         fault::point("standby.booted");
     }
     let gear = Gear::unpack(boot, fds)?;
+    trace::init(&gear.config.observability)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.context("cannot start the runtime")?;
     let ended = runtime.block_on(async {

@@ -10,9 +10,11 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use insula_edge::observe::Observe;
 use insula_services::Lingering;
 use insula_spec::InstanceName;
 use insula_store::{Event, EventKind};
@@ -44,13 +46,14 @@ pub(super) async fn run(link: &Link, mut rooms: Rooms) -> anyhow::Result<()> {
     fault::point("retire.detached");
     let holds = bequeath(&rooms.heirs_socket(), services.lingering()).await;
     let mut holds = holds.context("cannot tell the next worker what goes on")?;
-    let mut public = rooms.let_go().await?;
+    let (mut public, observe) = rooms.let_go().await?;
     fault::point("retire.closed");
     link.send(&ToParent::Released).context("cannot tell the parent that the place is free")?;
     fault::point("retire.released");
     tracing::info!(streams = holds.len(), "gave way; open connections go on");
     while public.join_next().await.is_some() {}
     while holds.join_next().await.is_some() {}
+    tokio::task::spawn_blocking(move || observe.close()).await.context("cannot close the access log")?;
     tracing::info!("the last connection has ended");
     Ok(())
 }
@@ -78,14 +81,15 @@ impl Rooms {
         self.home.heirs_socket()
     }
 
-    /// Closes what only one worker may have. What is left are the public connections.
-    async fn let_go(self) -> anyhow::Result<JoinSet<anyhow::Result<()>>> {
+    /// Closes what only one worker may have. What is left are the public connections and their access log.
+    async fn let_go(mut self) -> anyhow::Result<(JoinSet<anyhow::Result<()>>, Arc<Observe>)> {
         self.engine.close().await;
+        self.end_records().await;
         self.store.note(None, Event::new(EventKind::WorkerStopped, "gave way to another worker")).await?;
         self.store.close().await?;
         // The listeners are closed, so the lock may go, too: whoever has them now holds it as well.
         drop(self.lock.map(std::mem::ManuallyDrop::into_inner));
-        Ok(self.public)
+        Ok((self.public, self.observe))
     }
 }
 

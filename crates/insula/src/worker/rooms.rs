@@ -9,13 +9,15 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use insula_api::Timestamp;
-use insula_edge::control::{Admission, Control, Keys, Limits, Live, Place};
-use insula_edge::public::{Door, Proxy, Routes, Settings, TrustedProxies};
+use insula_edge::control::{Admission, Control, Gauge, Keys, Limits, Live, Place};
+use insula_edge::observe::{self, Observe};
+use insula_edge::public::{Door, Observer, Proxy, RequestIds, Routes, Settings, TrustedProxies};
 use insula_isolation::{Engine, EngineConfig};
 use insula_services::Services;
+use insula_spec::config::AccessLog;
 use insula_spec::{Config, ServiceName};
 use insula_store::{Event, EventKind, Options, Retention, Store};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::apex;
@@ -53,6 +55,9 @@ pub(super) struct Rooms {
     pub(super) lock: Option<ManuallyDrop<OwnedFd>>,
     /// Restarts that a new configuration asks for.
     chores: JoinSet<()>,
+    /// Sees every exchange of the public side.
+    pub(super) observe: Arc<Observe>,
+    recorder: JoinHandle<()>,
 }
 
 impl Rooms {
@@ -74,6 +79,10 @@ impl Rooms {
         let (services, held) = start.await?;
         store.note(None, Event::new(EventKind::WorkerStarted, format!("worker {epoch}"))).await?;
         engine.warm();
+        let ids = Arc::new(RequestIds::new(store.request_key().await?, epoch));
+        let (observe, recorder) = Observe::start(watched(&home, &config, ids)?)?;
+        observe.register(config.services.keys());
+        let recorder = tokio::spawn(recorder.run(store.clone()));
         let mut rooms = Self {
             tenancy: Arc::new(Tenancy::new(services.clone())),
             home,
@@ -89,6 +98,8 @@ impl Rooms {
             stop_heirs: CancellationToken::new(),
             lock,
             chores: JoinSet::new(),
+            observe,
+            recorder,
         };
         let api = rooms.control_api(Arc::clone(&config), place, admission);
         let inside = api.inside(rooms.drain.clone());
@@ -110,16 +121,18 @@ impl Rooms {
         tcp: Vec<(insula_spec::InstanceName, std::net::TcpListener)>,
     ) -> anyhow::Result<()> {
         let trusted = TrustedProxies::parse(&config.settings.trusted_proxies)?;
-        let routes = Routes::of(config);
+        let (routes, ids) = (Routes::of(config), self.observe.ids());
         let domain = &*config.settings.domain;
         let settings = Settings {
             trusted,
             routes,
+            ids,
             retiring: self.retiring.clone(),
             control: Some(door),
             ..Settings::new(domain)
         };
-        let proxy = Proxy::new(Arc::clone(&self.tenancy), settings, Arc::new(()));
+        let observer: Arc<dyn Observer> = self.observe.clone();
+        let proxy = Proxy::new(Arc::clone(&self.tenancy), settings, observer);
         for listener in http {
             let (proxy, drain) = (proxy.clone(), self.drain.clone());
             self.public.spawn(async move { Ok(proxy.serve(listener, drain).await?) });
@@ -132,8 +145,9 @@ impl Rooms {
     }
 
     fn control_api(&self, config: Arc<Config>, place: Place, admission: Admission) -> Control<Live> {
-        let gauge = Arc::new(Processes { engine: Arc::clone(&self.engine) });
-        let live = Live::new(self.services.clone(), self.store.clone(), config, place, gauge);
+        let gauge: Arc<dyn Gauge> = Arc::new(Processes { engine: Arc::clone(&self.engine) });
+        let watch = (gauge, Arc::clone(&self.observe));
+        let live = Live::new(self.services.clone(), self.store.clone(), config, place, watch);
         Control::new(live, Keys::new(self.store.clone(), admission))
     }
 
@@ -209,7 +223,25 @@ impl Rooms {
         self.services.detach().await;
         self.control.abort_all();
         self.engine.close().await;
+        self.stop_observing().await;
         Ok(self.store.close().await?)
+    }
+
+    /// Writes the last records; the store may be closed afterwards.
+    pub(super) async fn end_records(&mut self) {
+        self.observe.end_records();
+        if let Err(error) = (&mut self.recorder).await {
+            tracing::warn!(%error, "the last notable requests may not be recorded");
+        }
+    }
+
+    /// Writes the last access lines and records.
+    async fn stop_observing(&mut self) {
+        self.end_records().await;
+        let observe = Arc::clone(&self.observe);
+        if let Err(error) = tokio::task::spawn_blocking(move || observe.close()).await {
+            tracing::warn!(%error, "the last access lines may be missing");
+        }
     }
 
     /// The end, after everything was stopped.
@@ -218,6 +250,7 @@ impl Rooms {
         self.quiet.cancel();
         while self.control.join_next().await.is_some() {}
         self.engine.close().await;
+        self.stop_observing().await;
         self.store.note(None, Event::new(EventKind::WorkerStopped, "asked to stop")).await?;
         Ok(self.store.close().await?)
     }
@@ -243,6 +276,24 @@ fn engine_config(home: &Home, config: &Config, agent: OwnedFd, epoch: u64) -> an
         epoch,
         shells: SHELLS,
     })
+}
+
+/// What is kept of exchanges, as the configuration asks.
+fn watched(home: &Home, config: &Config, ids: Arc<RequestIds>) -> anyhow::Result<observe::Settings> {
+    let wanted = &config.observability;
+    let path = match &wanted.access_log {
+        AccessLog::Off => None,
+        AccessLog::File(path) => Some(path.clone()),
+        AccessLog::Home => Some(home.log_dir()?.join("access.log")),
+    };
+    let access = path.map(|path| observe::access::Settings {
+        path,
+        format: wanted.access_log_format,
+        query: wanted.access_log_query,
+        size: wanted.access_log_size.0,
+        files: wanted.access_log_files,
+    });
+    Ok(observe::Settings { access, slow: wanted.slow_request, ids })
 }
 
 /// Run directories of walls, apart from the control socket.

@@ -54,7 +54,7 @@ impl Keys {
     /// Keeps tokens and the audit log in this store.
     #[must_use]
     pub fn new(store: Store, admission: Admission) -> Self {
-        Self { store, admission, ids: RequestIds::new(), cooldown: Cooldown::default() }
+        Self { store, admission, ids: RequestIds::default(), cooldown: Cooldown::default() }
     }
 
     /// Who holds this token.

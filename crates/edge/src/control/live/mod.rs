@@ -2,16 +2,19 @@
 
 pub(super) mod convert;
 mod find;
+mod metrics;
+mod request;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use insula_api::{
-    Detail, Footprint, FoundEvents, FoundLogs, Health, HostIds, LogLine, Output, Processes, Summary,
-    Timestamp, Usage, Why,
+    Detail, Footprint, FoundEvents, FoundLogs, Health, HostIds, LogLine, Output, Processes, RequestWhy,
+    Summary, Timestamp, Usage, Why,
 };
 use insula_services::{Inspect, Overview, Services};
+use insula_spec::config::MetricsAccess;
 use insula_spec::{Config, IdRange, InstanceName};
 use insula_store::{Cursor, EventQuery, Heads, LogFilter, LogQuery, LogRow, Store};
 use tokio::sync::watch;
@@ -23,12 +26,17 @@ use super::error::ControlError;
 use super::operations::{LogPage, Operations};
 use super::url::{apex_url, instance_url};
 use super::why::{self, Case};
+use crate::observe::Observe;
+use crate::public::RequestId;
 
 /// How long one instance may take to say what it uses before the list goes on without.
 const USAGE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Newest events that an explanation may rest on.
 const EVENTS: usize = 50;
+
+/// Newest notable requests that an explanation may rest on.
+const REQUESTS: usize = 20;
 
 /// Newest lines of standard error that an explanation may show.
 const STDERR_LINES: usize = 20;
@@ -62,6 +70,7 @@ pub struct Live {
     config: Arc<Config>,
     pub(super) place: Place,
     gauge: Arc<dyn Gauge>,
+    observe: Arc<Observe>,
 }
 
 impl Live {
@@ -72,9 +81,10 @@ impl Live {
         store: Store,
         config: Arc<Config>,
         place: Place,
-        gauge: Arc<dyn Gauge>,
+        watch: (Arc<dyn Gauge>, Arc<Observe>),
     ) -> Self {
-        Self { services, store, config, place, gauge }
+        let (gauge, observe) = watch;
+        Self { services, store, config, place, gauge, observe }
     }
 
     async fn footprint(&self) -> Footprint {
@@ -187,7 +197,20 @@ impl Operations for Live {
         let status = self.services.status(name).ok_or_else(|| ControlError::UnknownInstance(name.clone()))?;
         let events = self.services.history(name, EVENTS).await?;
         let stderr = self.stderr(name).await?;
-        Ok(why::explain(Case { name, spec, status: convert::status(&status), events, stderr }))
+        let requests = self.store.requests(Some(name), REQUESTS).await?;
+        Ok(why::explain(Case { name, spec, status: convert::status(&status), events, stderr, requests }))
+    }
+
+    async fn why_request(&self, id: RequestId) -> Result<RequestWhy, ControlError> {
+        self.explain_request(id).await
+    }
+
+    fn metrics_access(&self) -> MetricsAccess {
+        self.config.observability.metrics
+    }
+
+    async fn metrics(&self) -> Result<String, ControlError> {
+        self.metrics_page().await
     }
 
     async fn act(

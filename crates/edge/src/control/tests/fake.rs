@@ -6,9 +6,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use insula_api::{
-    Cause, Counts, DeployRequest, Deployed, Detail, Footprint, FoundEvents, FoundLogs, Health, LogEntry,
-    LogLine, Observed, Output, RouteRequest, Routes, Status, Summary, Timestamp, Usage, Version, Wanted,
-    WeightRequest, Why,
+    Cause, Counts, DeployRequest, Deployed, Detail, Footprint, FoundEvents, FoundLogs, Health, Known,
+    LogEntry, LogLine, Observed, Output, RequestWhy, RouteRequest, Routes, Status, Summary, Timestamp, Usage,
+    Version, Wanted, WeightRequest, Why,
 };
 use insula_services::DeployError;
 use insula_spec::{InstanceId, InstanceName, Limits, Network, ServiceName};
@@ -16,6 +16,7 @@ use insula_store::{Cursor, EventQuery, Heads, LogFilter, Whose};
 use tokio::sync::watch;
 
 use crate::control::{Action, ControlError, LogPage, Operations, Versions};
+use crate::public::RequestId;
 
 /// Knows `notes:alice` and nobody else.
 pub(super) struct Fake {
@@ -159,6 +160,21 @@ impl Operations for std::sync::Arc<Fake> {
         let finding = Cause { code: "running".into(), cause: "x".into(), remediation: String::new() };
         let status = known(name)?.status;
         Ok(Why { name: name.clone(), status, finding, stderr: vec![], events: vec![], text: "x".into() })
+    }
+
+    async fn why_request(&self, id: RequestId) -> Result<RequestWhy, ControlError> {
+        let finding = Cause { code: "aged_out".into(), cause: "x".into(), remediation: String::new() };
+        let (id, known) = (id.to_string(), Known::AgedOut);
+        let text = "x".into();
+        Ok(RequestWhy { id, known, request: None, finding, stderr: vec![], events: vec![], text })
+    }
+
+    fn metrics_access(&self) -> insula_spec::config::MetricsAccess {
+        insula_spec::config::MetricsAccess::Token
+    }
+
+    async fn metrics(&self) -> Result<String, ControlError> {
+        Ok("insula_build_info{version=\"0\"} 1\n".into())
     }
 
     async fn act(

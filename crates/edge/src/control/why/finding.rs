@@ -1,10 +1,13 @@
 //! Status and events to one finding.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use insula_api::{Cause, Condition, Observed};
 use insula_store::EventKind;
 
 use super::Case;
 use super::failure::{self, Failure};
+use super::request::{headline, is_recent_failure, judge};
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +26,18 @@ pub(super) fn find(case: &Case<'_>) -> Finding {
             newest().map_or_else(|| plain(case), |failure| about(case, &failure))
         }
         Observed::Running if ill(case) => about(case, &Failure::Unhealthy { how: case.status.why.clone() }),
+        Observed::Running => request(case).unwrap_or_else(|| plain(case)),
         _ => plain(case),
     }
+}
+
+/// It runs; but its newest notable request of this life failed.
+fn request(case: &Case<'_>) -> Option<Finding> {
+    let since = UNIX_EPOCH + Duration::from_micros(case.status.since.micros());
+    let newest = case.requests.first().filter(|r| is_recent_failure(r, since, SystemTime::now()))?;
+    let found = judge(newest, Some(case.spec), &[]);
+    let cause = format!("it runs, but {}: {}", headline(newest), found.cause);
+    Some(Finding { cause: Cause { cause, ..found }, failed: true })
 }
 
 /// Whether a failure is the newest that is known: this start, or this end, follows it.

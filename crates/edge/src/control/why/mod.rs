@@ -8,6 +8,7 @@
 
 mod failure;
 mod finding;
+mod request;
 mod text;
 
 #[cfg(test)]
@@ -17,7 +18,9 @@ use std::time::SystemTime;
 
 use insula_api::{Status, Why, WhyEvent};
 use insula_spec::{InstanceName, ServiceSpec};
-use insula_store::{Event, EventKind, EventRow};
+use insula_store::{Event, EventKind, EventRow, RequestRecord};
+
+pub(super) use request::{RequestCase, Source, explain_request};
 
 /// What is known about one instance.
 #[derive(Debug)]
@@ -29,6 +32,8 @@ pub(super) struct Case<'a> {
     pub(super) events: Vec<EventRow>,
     /// The newest lines of standard error and when they were written, oldest first.
     pub(super) stderr: Vec<(SystemTime, String)>,
+    /// Its notable requests, newest first.
+    pub(super) requests: Vec<RequestRecord>,
 }
 
 impl Case<'_> {

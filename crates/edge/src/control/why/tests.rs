@@ -29,7 +29,7 @@ fn why(observed: Observed, story: Vec<Event>) -> Why {
     let row = |(i, event): (usize, Event)| EventRow { id: i as u64, instance: None, event };
     let events = story.into_iter().enumerate().map(row).rev().collect();
     let stderr = vec![(at(7), "Traceback".to_owned()), (at(7), "ImportError: no module".to_owned())];
-    explain(Case { name: &name, spec: &spec(), status, events, stderr })
+    explain(Case { name: &name, spec: &spec(), status, events, stderr, requests: Vec::new() })
 }
 
 fn at(second: u64) -> SystemTime {

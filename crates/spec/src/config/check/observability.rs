@@ -31,7 +31,7 @@ impl Check<'_> {
             access_log_format: self.word(raw.access_log_format.as_ref(), FORMATS).unwrap_or_default(),
             access_log_query: raw.access_log_query.is_some_and(|given| given.value),
             access_log_size: self
-                .memory(raw.access_log_size.as_ref(), None)
+                .size(raw.access_log_size.as_ref(), None, "access_log_size")
                 .unwrap_or(Observability::DEFAULT_SIZE),
             access_log_files: raw
                 .access_log_files
