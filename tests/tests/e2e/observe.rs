@@ -29,17 +29,24 @@ fn named(server: &Server, instance: &str, path: &str, status: u16, words: &[&str
     assert!(!json["remediation"].as_str().unwrap().is_empty() && json["code"] != "answered", "{json}");
 }
 
+/// Makes the instance known by a start that fails.
+#[track_caller]
+fn fails_to_start(server: &Server, instance: &str) {
+    let answer = server.cli(&["spawn", instance]);
+    assert_ne!(answer.code, 0, "`{instance}` started: {answer:?}");
+}
+
 #[test]
 fn a_program_that_is_not_there_is_named() {
     let server = Server::start("[service.app]\ncommand = \"no-such-program --flag\"\n");
-    server.cli(&["spawn", "app:a"]);
+    fails_to_start(&server, "app:a");
     named(&server, "app:a", "/", 503, &["no-such-program", "not found", "install"]);
 }
 
 #[test]
 fn a_program_that_ends_at_once_is_told_with_its_status_and_last_words() {
     let server = Server::start(&app("crash-loop", "restart = \"never\"", &[]));
-    server.cli(&["spawn", "app:a"]);
+    fails_to_start(&server, "app:a");
     named(
         &server,
         "app:a",
@@ -52,7 +59,7 @@ fn a_program_that_ends_at_once_is_told_with_its_status_and_last_words() {
 #[test]
 fn a_program_that_never_listens_is_told_with_the_time_it_had() {
     let server = Server::start(&app("never-listen", "startup_timeout = \"300ms\"\nrestart = \"never\"", &[]));
-    server.cli(&["spawn", "app:a"]);
+    fails_to_start(&server, "app:a");
     let words = ["`startup_timeout` 300 ms", "warming up, forever", "`PORT`"];
     named(&server, "app:a", "/", 503, &words);
 }
@@ -194,7 +201,7 @@ fn busy() -> Server {
     for _ in 0..3 {
         server.get("app:a", "/log?n=2").expect(200);
     }
-    server.cli(&["spawn", "broken:x"]);
+    fails_to_start(&server, "broken:x");
     server.get("broken:x", "/").expect(503);
     server.wait_observed("sleepy:b", "asleep");
     server.get("sleepy:b", "/health").expect(200);
