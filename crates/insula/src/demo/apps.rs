@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 /// The files of `examples/` that the demo runs.
-const FILES: [(&str, &str); 7] = [
+const FILES: [(&str, &str); 8] = [
     ("notes/app.py", include_str!("../../../../examples/notes/app.py")),
     ("notes/page/index.html", include_str!("../../../../examples/notes/page/index.html")),
     ("notes/page/style.css", include_str!("../../../../examples/notes/page/style.css")),
     ("notes/page/notes.js", include_str!("../../../../examples/notes/page/notes.js")),
     ("notes/page/icon.svg", include_str!("../../../../examples/notes/page/icon.svg")),
+    ("versions/api.py", include_str!("../../../../examples/versions/api.py")),
     ("hello-node/server.js", include_str!("../../../../examples/hello-node/server.js")),
     ("chat/server.js", include_str!("../../../../examples/chat/server.js")),
 ];
@@ -41,6 +42,12 @@ command = "node server.js"
 workdir = "./hello-node"
 idle_timeout = "200ms"
 sleep = "freeze"
+
+[service.api]
+command = "python3 api.py {id}"
+workdir = "./versions"
+versions = true
+health = "/health"
 
 [service.chat]
 command = "node server.js"

@@ -46,6 +46,11 @@ impl Scene {
         Ok(Place { address: self.address, host })
     }
 
+    /// Where a service of versions answers HTTP.
+    pub(super) fn service(&self, name: &str) -> Place {
+        Place { address: self.address, host: format!("{name}.localhost:{}", self.address.port()) }
+    }
+
     /// Where `cache:alice` answers raw TCP.
     pub(super) fn cache(&self) -> SocketAddr {
         self.cache

@@ -5,6 +5,7 @@ mod kills;
 mod sleep;
 mod streams;
 mod takeover;
+mod versions;
 mod wake;
 
 pub(super) use end::end;
@@ -30,5 +31,6 @@ pub(super) async fn all(scene: &Scene, report: &mut Report) -> anyhow::Result<()
     report.row("a frozen tenant wakes", sleep::frozen(scene).await)?;
     report.row("kill -9 of an app under load", kills::app(scene).await)?;
     kills::worker(scene, report).await?;
+    versions::versions(scene, report).await?;
     takeover::planned(scene, report).await
 }
