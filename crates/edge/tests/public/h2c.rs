@@ -266,11 +266,33 @@ async fn a_client_that_does_not_read_stops_its_own_answer_only() {
 }
 
 #[tokio::test]
+async fn a_call_is_not_given_to_a_workload_that_takes_connections_and_dies() {
+    // What waits in the queue of a dying program is accepted by the kernel, and reset.
+    let dying = App::new(|_, wire| async move { drop(wire) }).await.speaking_h2c();
+    let front = Front::before(&dying).await;
+    let mut client = Client::of(&front).await;
+    let (response, _) = client.begin(call("/"), true).await;
+    let runs = front.runs.clone();
+    let next = h2_app(echo).await;
+    let moved = tokio::spawn(async move {
+        while dying.connections() == 0 {
+            tokio::task::yield_now().await;
+        }
+        runs.end();
+        runs.begin(&next);
+        next
+    });
+    let answer = crate::h2_harness::whole(within(response).await.unwrap()).await.unwrap();
+    assert_eq!((answer.status, answer.trailer("grpc-status")), (200, Some("0")));
+    assert_eq!(within(moved).await.unwrap().connections(), 1);
+}
+
+#[tokio::test]
 async fn a_workload_that_speaks_something_else_is_a_502() {
     let (app, _seen) = App::echo().await;
     let app = app.speaking_h2c();
     let settings = Settings { refusal_timeout: Duration::from_millis(50), ..Settings::new("localhost") };
     let front = Front::with(&app, settings, Duration::from_secs(50)).await;
     let (head, body) = front.ask(get("/")).await;
-    assert!(status(&head) == 502 && body.contains("\"code\":\"no_answer\""), "{head}{body}");
+    assert!(status(&head) == 502 && body.contains("\"code\":\"unreachable\""), "{head}{body}");
 }

@@ -11,6 +11,7 @@ use std::io;
 use std::task::Poll;
 
 use bytes::Bytes;
+use h2::Ping;
 use h2::client::{self, SendRequest};
 use insula_services::Lease;
 use tokio::sync::Mutex;
@@ -57,6 +58,8 @@ async fn is_alive(session: &mut SendRequest<Bytes>) -> bool {
     std::future::poll_fn(|cx| Poll::Ready(!matches!(session.poll_ready(cx), Poll::Ready(Err(_))))).await
 }
 
+/// A new session, with proof that somebody is there: a workload that is dying may still take connections that it
+/// will never read. Nothing was sent to it then, so any request may go to the next run.
 async fn connect(lease: &Lease) -> io::Result<SendRequest<Bytes>> {
     let upstream = lease.connect().await?;
     let mut settings = client::Builder::new();
@@ -67,7 +70,8 @@ async fn connect(lease: &Lease) -> io::Result<SendRequest<Bytes>> {
         .initial_window_size(ANSWER_WINDOW)
         .initial_connection_window_size(SESSION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER);
-    let (session, wire) = settings.handshake(upstream).await.map_err(broken)?;
+    let (session, mut wire) = settings.handshake(upstream).await.map_err(broken)?;
+    let ping = wire.ping_pong();
     let name = lease.instance().clone();
     // It ends with the session: when the workload closes it, or when nobody can ask any more.
     tokio::spawn(async move {
@@ -75,5 +79,8 @@ async fn connect(lease: &Lease) -> io::Result<SendRequest<Bytes>> {
             tracing::debug!(%error, instance = %name, "a session of HTTP/2 with a workload broke");
         }
     });
+    if let Some(mut ping) = ping {
+        ping.ping(Ping::opaque()).await.map_err(broken)?;
+    }
     Ok(session)
 }
