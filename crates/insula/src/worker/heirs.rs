@@ -15,7 +15,7 @@ use insula_services::{Held, Lease, Services};
 use insula_spec::{InstanceName, Protocol};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Interest};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -74,8 +74,14 @@ impl Waiting {
         self.elders.iter().flat_map(|elder| elder.names.iter().cloned()).collect()
     }
 
-    /// Serves earlier workers until `stop`; connections that are there go on until they end.
-    pub(super) fn serve(self, (services, api): (Services, Inside), held: Vec<Held>, stop: CancellationToken) {
+    /// Serves earlier workers until `stop`; connections that are there go on until they end. The task ends
+    /// when the listener is closed: whoever connects after that is the next worker's.
+    pub(super) fn serve(
+        self,
+        (services, api): (Services, Inside),
+        held: Vec<Held>,
+        stop: CancellationToken,
+    ) -> JoinHandle<()> {
         let heirs = Arc::new(Heirs { services, api, tasks: TaskTracker::new() });
         let mut held: BTreeMap<_, _> = held.into_iter().map(|h| (h.instance().clone(), h)).collect();
         for elder in self.elders {
@@ -86,10 +92,11 @@ impl Waiting {
         for (reader, first) in self.others {
             heirs.tasks.spawn(report(Arc::clone(&heirs).lend(reader, first)));
         }
-        let (listener, tasks) = (self.listener, heirs.tasks.clone());
-        tasks.spawn(async move {
+        let listener = self.listener;
+        tokio::spawn(async move {
             loop {
                 let accepted = tokio::select! {
+                    biased;
                     () = stop.cancelled() => return,
                     accepted = listener.accept() => accepted,
                 };
@@ -103,7 +110,7 @@ impl Waiting {
                     }
                 }
             }
-        });
+        })
     }
 }
 

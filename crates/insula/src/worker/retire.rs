@@ -20,7 +20,7 @@ use insula_spec::InstanceName;
 use insula_store::{Event, EventKind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 use super::link::Link;
@@ -40,7 +40,7 @@ pub(super) async fn run(link: &Link, mut rooms: Rooms) -> anyhow::Result<()> {
     tracing::info!("giving way to another worker");
     fault::point("retire.asked");
     rooms.end_control(COMMANDS).await;
-    rooms.give_way();
+    rooms.give_way().await;
     let services = rooms.services();
     services.detach().await;
     fault::point("retire.detached");
@@ -70,8 +70,12 @@ impl Rooms {
     }
 
     /// Accepts nothing more. What is connected already goes on, with leases of the next worker.
-    fn give_way(&self) {
+    async fn give_way(&mut self) {
         self.stop_heirs.cancel();
+        // This worker must not be its own heir: what it connects to from here on is the next one.
+        if let Some(Err(error)) = join(self.heirs.take()).await {
+            tracing::warn!(%error, "hearing of earlier workers broke off");
+        }
         self.retiring.cancel();
         self.tenancy.give_way_to(self.heirs_socket());
         self.drain.cancel();
@@ -90,6 +94,14 @@ impl Rooms {
         // The listeners are closed, so the lock may go, too: whoever has them now holds it as well.
         drop(self.lock.map(std::mem::ManuallyDrop::into_inner));
         Ok((self.public, self.observe))
+    }
+}
+
+/// Waits for a task that is there.
+async fn join(task: Option<JoinHandle<()>>) -> Option<Result<(), JoinError>> {
+    match task {
+        Some(task) => Some(task.await),
+        None => None,
     }
 }
 

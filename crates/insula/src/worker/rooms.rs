@@ -52,6 +52,7 @@ pub(super) struct Rooms {
     pub(super) control: Serving,
     /// Ends hearing of earlier workers.
     pub(super) stop_heirs: CancellationToken,
+    pub(super) heirs: Option<JoinHandle<()>>,
     pub(super) lock: Option<ManuallyDrop<OwnedFd>>,
     /// Restarts that a new configuration asks for.
     chores: JoinSet<()>,
@@ -96,6 +97,7 @@ impl Rooms {
             quiet: CancellationToken::new(),
             control: JoinSet::new(),
             stop_heirs: CancellationToken::new(),
+            heirs: None,
             lock,
             chores: JoinSet::new(),
             observe,
@@ -104,7 +106,8 @@ impl Rooms {
         let api = rooms.control_api(Arc::clone(&config), place, admission);
         let inside = api.inside(rooms.drain.clone());
         if let Some(elders) = elders {
-            elders.serve((rooms.services(), inside.clone()), held, rooms.stop_heirs.clone());
+            let stop = rooms.stop_heirs.clone();
+            rooms.heirs = Some(elders.serve((rooms.services(), inside.clone()), held, stop));
         }
         rooms.serve_public(&config, apex::door(inside, &rooms.tenancy)?, http, tcp)?;
         if let Some(control) = control {
