@@ -19,14 +19,12 @@ pub trait Tenants: Send + Sync + 'static {
     /// The version that answers the next request to a service, other than those in `tried`.
     ///
     /// # Errors
-    /// When there is none; by default a service has tenants.
+    /// When there is none.
     fn pick(
         &self,
         service: &ServiceName,
-        _tried: &[Arc<InstanceName>],
-    ) -> Result<Arc<InstanceName>, NoVersion> {
-        Err(NoVersion::Tenants(service.clone()))
-    }
+        tried: &[Arc<InstanceName>],
+    ) -> Result<Arc<InstanceName>, NoVersion>;
 }
 
 impl Tenants for Services {

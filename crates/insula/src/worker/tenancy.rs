@@ -9,8 +9,8 @@ use std::time::Duration;
 use insula_edge::public::Tenants;
 use insula_isolation::{BoxFuture, Connect, Stream};
 use insula_linux::scm;
-use insula_services::{Lease, LeaseError, Services};
-use insula_spec::{InstanceName, Protocol};
+use insula_services::{Lease, LeaseError, NoVersion, Services};
+use insula_spec::{InstanceName, Protocol, ServiceName};
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
@@ -65,6 +65,14 @@ impl Tenants for Tenancy {
             (Err(LeaseError::ShuttingDown), Some(socket)) => inherited(socket, name, deadline).await,
             (own, _) => own,
         }
+    }
+
+    fn pick(
+        &self,
+        service: &ServiceName,
+        tried: &[Arc<InstanceName>],
+    ) -> Result<Arc<InstanceName>, NoVersion> {
+        self.services.pick(service, tried)
     }
 }
 
