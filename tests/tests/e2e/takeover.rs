@@ -82,11 +82,14 @@ fn planned_restarts_under_load_lose_nothing_and_refuse_nobody() {
         assert_eq!(answer["pid"], parent.pid, "in round {round}: {answer}");
         assert_eq!(answer["adopted"], 1, "in round {round}: {answer}");
         assert_ne!(server.worker().pid, worker.pid);
-        // Descriptors that the parent left to itself must not add up.
         wait_until("the old worker is gone", || (server.workers().len() == 1).then_some(()));
         files.push(server.parent().open_files());
     }
-    assert_eq!(files[1], files[4], "{files:?}");
+    // Descriptors that the parent left to itself must not add up; a visitor's may be open for a moment.
+    let few = files.iter().min().copied();
+    wait_until(&format!("the parent has as few files as ever: {files:?}"), || {
+        (Some(server.parent().open_files()) <= few).then_some(())
+    });
     load.more(20);
     go.store(false, Ordering::Relaxed);
     let failed: usize = kept.into_iter().map(|client| client.join().unwrap()).sum();

@@ -18,6 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
+    wbufsize = -1  # an answer is one write: one that has begun cannot be asked for again
     def log_message(self, *_): pass
     def do_GET(self):
         ill = self.path == "/health" and os.environ.get("ILL") or "ill" in sys.argv[1]

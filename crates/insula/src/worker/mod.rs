@@ -55,11 +55,11 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
         return Ok(Exit::Ok.into());
     };
     let (standby, restart) = (boot.standby, boot.restart.clone());
+    let gear = Gear::unpack(boot, fds)?;
+    trace::init(&gear.config.observability)?;
     if standby {
         fault::point("standby.booted");
     }
-    let gear = Gear::unpack(boot, fds)?;
-    trace::init(&gear.config.observability)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.context("cannot start the runtime")?;
     let ended = runtime.block_on(async {
