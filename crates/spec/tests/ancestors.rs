@@ -89,7 +89,7 @@ fn every_key_of_the_reference_has_its_meaning() {
     assert_eq!(web.health.as_ref().map(|health| health.interval), Some(Duration::from_secs(15)));
     assert_eq!(web.startup_timeout, Duration::from_secs(12));
     assert_eq!(web.limits.cpu_weight.map(|weight| weight.get()), Some(120));
-    assert_eq!(web.limits.disk, Some(ByteSize::mib(512)));
+    assert_eq!(web.limits.disk, None);
     assert_eq!(config.services["jobs"].isolation, LevelChoice::Fixed(Level::Gvisor));
     let launch = launch(&config, "web");
     assert_eq!(variable(&launch, "WEB_DB"), "/srv/tenants/web/ann/web.db");
@@ -102,6 +102,25 @@ fn every_key_of_the_reference_has_its_meaning() {
         "service.jobs.socket",
     ];
     assert_eq!(keys_noted(&config), expected);
+}
+
+#[test]
+fn routes_lead_where_they_led() {
+    let config = load("tenement-routing");
+    let target = |text: &str| Some(text.to_owned());
+    let routing = &config.routing;
+    let lead = |found: Option<&insula_spec::config::Target>| found.map(ToString::to_string);
+    assert_eq!(lead(routing.default.as_ref()), target("shop"));
+    assert_eq!(lead(routing.hosts.get("admin.localhost")), target("admin-panel"));
+    assert_eq!(lead(routing.hosts.get("www.example.net")), target("shop"));
+    assert_eq!(lead(routing.below.get("example.net")), target("shop"));
+    assert_eq!(lead(routing.paths.get("/panel")), target("admin-panel"));
+    assert!(config.services.values().all(|service| service.versions), "they share the requests");
+    assert_eq!(config.services["shop"].limits.disk, None, "a quota that only warned refuses nothing");
+    let notes = keys_noted(&config);
+    for key in ["process.shop", "routing.subdomain", "service.admin-panel", "process.shop.storage_quota_mb"] {
+        assert!(notes.contains(&key), "{key} is not in {notes:?}");
+    }
 }
 
 #[test]

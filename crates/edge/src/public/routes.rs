@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! `[routing.host]` ──► what the name says ──► a service or instance that is declared
-//!                              │ the domain itself, or a stranger
+//!                              │ the domain itself, or a stranger (below a domain of `[routing.subdomain]`: its row)
 //!                              └──► longest prefix of `[routing.path]` ──► `default` ──► nothing
 //! ```
 //! At the domain itself, paths of Insula itself are never given away.
@@ -19,6 +19,8 @@ use crate::public::route::{NotFound, Route};
 pub struct Routes {
     services: BTreeSet<ServiceName>,
     hosts: HashMap<String, Route>,
+    /// By the domain that a host is below, the longest first.
+    below: Vec<(String, Route)>,
     /// By prefix, the longest first.
     paths: Vec<(String, Route)>,
     default: Option<Route>,
@@ -41,9 +43,13 @@ impl Routes {
         let mut paths: Vec<_> =
             routing.paths.iter().map(|(prefix, target)| (prefix.clone(), to(target))).collect();
         paths.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
+        let mut below: Vec<_> =
+            routing.below.iter().map(|(domain, target)| (domain.clone(), to(target))).collect();
+        below.sort_by_key(|(domain, _)| std::cmp::Reverse(domain.len()));
         Self {
             services: config.services.keys().cloned().collect(),
             hosts: hosts.collect(),
+            below,
             paths,
             default: routing.default.as_ref().map(to),
         }
@@ -59,13 +65,27 @@ impl Routes {
         if self.is_empty() || !free {
             return Refined { route: named, by_path: at_home };
         }
+        if let Some(route) = self.of_domain(host).filter(|_| !at_home) {
+            return Refined { route: route.clone(), by_path: false };
+        }
         let reserved = at_home && RESERVED.iter().any(|reserved| is_below(path, reserved));
         let given = self.of_path(path).filter(|_| !reserved).cloned();
         Refined { route: given.unwrap_or(named), by_path: true }
     }
 
     fn is_empty(&self) -> bool {
-        self.paths.is_empty() && self.default.is_none()
+        self.paths.is_empty() && self.default.is_none() && self.below.is_empty()
+    }
+
+    /// What answers for every host below some domain.
+    fn of_domain(&self, host: &str) -> Option<&Route> {
+        let host = host.strip_suffix('.').unwrap_or(host);
+        let lies_below = |domain: &str| {
+            let cut = host.len().checked_sub(domain.len() + 1)?;
+            let (label, rest) = (host.get(..cut)?, host.get(cut..)?.strip_prefix('.')?);
+            (!label.is_empty() && rest.eq_ignore_ascii_case(domain)).then_some(())
+        };
+        self.below.iter().find(|(domain, _)| lies_below(domain).is_some()).map(|(_, route)| route)
     }
 
     fn of_host(&self, host: &str) -> Option<Route> {
@@ -178,6 +198,28 @@ mod tests {
         }
         assert_eq!(whither(&routes, "localhost", "/v1x"), "api");
         assert_eq!(whither(&routes, "localhost", "/.well-known/security.txt"), "api");
+    }
+
+    #[test]
+    fn a_host_below_a_domain_of_an_old_file_is_answered_unless_it_is_somebodys() {
+        let routes = routes(
+            "default = \"api\"\n[routing.subdomain]\n\"*.example.org\" = \"web\"\n\"*.localhost\" = \"web\"\n\
+             \"*.b.example.org\" = \"api\"\n",
+        );
+        for (host, target) in [
+            ("x.example.org", "web"),
+            ("Y.X.Example.ORG.", "web"),
+            ("x.b.example.org", "api"),
+            ("example.org", "api"),
+            ("xexample.org", "api"),
+            ("nobody.localhost", "web"),
+            ("api.localhost", "api"),
+            ("alice.notes.localhost", "notes:alice"),
+            ("localhost", "api"),
+        ] {
+            assert_eq!(whither(&routes, host, "/"), target, "{host}");
+        }
+        assert_eq!(whither(&routes, "localhost", "/v1/health"), "Control");
     }
 
     #[test]

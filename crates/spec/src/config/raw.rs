@@ -121,6 +121,7 @@ tables! {
         default: String,
         path: Entries<String>,
         host: Entries<String>,
+        subdomain: Entries<String>,
     }
 
     /// What is kept of captured output.

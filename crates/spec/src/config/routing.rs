@@ -3,6 +3,7 @@
 //! ```text
 //! host ──in `[routing.host]`──► target
 //!   │ not there, and the domain itself or a stranger
+//!   ├──► below a domain of tenement's `[routing.subdomain]` ──► target
 //!   └──► path: longest prefix of `[routing.path]` ──► target
 //!                    │ none
 //!                    └──► `default` ──► target
@@ -63,6 +64,8 @@ pub struct Routing {
     pub paths: BTreeMap<String, Target>,
     /// Targets by host, in lower case.
     pub hosts: BTreeMap<String, Target>,
+    /// Targets of every host below a domain that nobody else claims, by that domain.
+    pub below: BTreeMap<String, Target>,
 }
 
 #[cfg(test)]

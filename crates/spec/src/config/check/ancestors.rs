@@ -52,7 +52,7 @@ impl Check<'_> {
             self.instead(&mut raw.cpu_weight, given, "cpu_weight");
         }
         if let Some(given) = &raw.storage_quota_mb {
-            let text = "read as `disk_limit`, which is a hard limit: a write beyond it fails";
+            let text = "limits nothing: it only warned in tenement; `disk_limit` is a hard limit";
             self.note(&given.at, text);
         }
         self.places(raw);

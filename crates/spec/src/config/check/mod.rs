@@ -19,6 +19,7 @@ pub(super) use network::domain_name;
 pub(super) use paths::data_dir_problem;
 pub(super) use scalars::human;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -60,6 +61,8 @@ struct Defaults {
     floor: Option<Level>,
     restart: RestartPolicy,
     check_interval: Duration,
+    /// Services that a file of tenement's routes to as a whole.
+    whole: BTreeSet<String>,
 }
 
 /// Checks a whole file. The answer means something only if `problems` stayed empty.
@@ -112,6 +115,7 @@ impl Check<'_> {
             floor: self.floor(raw.min_isolation.as_ref()),
             restart: self.restart_settings(settings),
             check_interval: self.check_interval(settings),
+            whole: raw.routing.as_ref().map(|table| routing::whole(&table.value)).unwrap_or_default(),
         };
         let given = raw.isolation.as_ref().or(raw.min_isolation.as_ref());
         self.levels_agree(defaults.isolation, defaults.floor, given);

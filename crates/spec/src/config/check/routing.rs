@@ -25,12 +25,44 @@ impl Check<'_> {
     /// The table.
     pub(super) fn routing(&mut self, raw: RawRouting, known: &Known<'_>) -> Routing {
         let paths = raw.path.map(|table| table.value).unwrap_or_default();
-        let hosts = raw.host.map(|table| table.value).unwrap_or_default();
+        let mut hosts = raw.host.map(|table| table.value).unwrap_or_default();
+        let below = raw.subdomain.map(|table| self.subdomains(table, &mut hosts, known));
         Routing {
             default: raw.default.and_then(|given| self.target(&given, known)),
             paths: self.paths(paths, known),
             hosts: self.hosts(hosts, known),
+            below: below.unwrap_or_default(),
         }
+    }
+
+    /// Rows of tenement's table: a label or a host becomes a row of `host`, `*.` what is given back.
+    fn subdomains(
+        &mut self,
+        given: Given<Entries<String>>,
+        hosts: &mut Entries<String>,
+        known: &Known<'_>,
+    ) -> BTreeMap<String, Target> {
+        self.note(&given.at, "a table of tenement's; write `[routing.host]` with whole host names");
+        let mut below = BTreeMap::new();
+        for mut entry in given.value.0 {
+            if let Some(parent) = entry.key.value.strip_prefix("*.") {
+                let Some(parent) = domain_name(parent) else {
+                    self.problem(&entry.key.at, ProblemKind::Domain(entry.key.value));
+                    continue;
+                };
+                below.extend(self.target(&entry.value, known).map(|target| (parent, target)));
+                continue;
+            }
+            if !entry.key.value.contains('.') {
+                entry.key.value = format!("{}.{}", entry.key.value, known.domain);
+            }
+            let own = format!("{}.{}", entry.value.value, known.domain);
+            // The name leads there without a row.
+            if !entry.key.value.eq_ignore_ascii_case(&own) {
+                hosts.0.push(entry);
+            }
+        }
+        below
     }
 
     fn paths(&mut self, given: Entries<String>, known: &Known<'_>) -> BTreeMap<String, Target> {
@@ -116,6 +148,15 @@ impl Check<'_> {
             }
         })
     }
+}
+
+/// What the routes of a file of tenement's name without an instance. Only such a file has subdomains; there all
+/// instances of a service share its requests.
+pub(super) fn whole(raw: &RawRouting) -> BTreeSet<String> {
+    let Some(subdomains) = &raw.subdomain else { return BTreeSet::new() };
+    let tables = [&raw.path, &raw.host].into_iter().flatten().chain([subdomains]);
+    let rows = tables.flat_map(|table| &table.value.0).map(|entry| &entry.value);
+    rows.chain(&raw.default).map(|given| given.value.clone()).collect()
 }
 
 /// Where a host leads without `[routing.host]`.

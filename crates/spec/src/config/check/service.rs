@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::super::kind::ProblemKind;
+use super::super::problem::At;
 use super::super::raw::{RawDuration, RawHealth, RawService};
 use super::super::read::{Entries, Entry, Given, Integer};
 use super::super::template::{Piece, pieces};
 use super::super::{HealthCheck, Protocol, RestartMode, RestartPolicy, ServiceSpec, SleepMode};
 use super::scalars::human;
 use super::{Check, Defaults};
-use crate::{InstanceId, Level, LevelChoice, Limits, Network, ServiceName};
+use crate::{ByteSize, InstanceId, Level, LevelChoice, Limits, Network, ServiceName};
 
 /// No time at all.
 const ZERO: Duration = Duration::ZERO;
@@ -78,7 +79,7 @@ impl Check<'_> {
             restart,
             hold_queue: self.hold_queue(raw.hold_queue.as_ref()),
             max_instances: self.max_instances(raw.max_instances.as_ref()),
-            versions: raw.versions.map_or(by_program, |given| given.value),
+            versions: self.versions(raw.versions.take(), by_program, &entry.key.at, defaults),
             listen_tcp: ports(raw.listen_tcp.map(|table| table.value).unwrap_or_default()),
             name: name.clone(),
         };
@@ -104,7 +105,7 @@ impl Check<'_> {
             cpu_quota: raw.cpu_quota.as_ref().and_then(|given| self.cpu_quota(given)),
             pids: raw.pids_limit.as_ref().and_then(|given| self.number(given, 1..=PIDS_MAX)),
             open_files: raw.open_files.as_ref().and_then(|given| self.number(given, FILES_MIN..=FILES_MAX)),
-            disk: self.size(raw.disk_limit.as_ref(), raw.storage_quota_mb.as_ref(), "disk_limit"),
+            disk: self.disk(&raw),
         }
     }
 
@@ -125,6 +126,31 @@ impl Check<'_> {
             self.problem(&given.at, ProblemKind::BackoffOrder { backoff, max });
         }
         policy
+    }
+
+    /// Whether its instances are versions. In a file of tenement's all instances answer for a service that a
+    /// route names as a whole.
+    fn versions(
+        &mut self,
+        given: Option<Given<bool>>,
+        by_program: bool,
+        at: &At,
+        defaults: &Defaults,
+    ) -> bool {
+        let routed = defaults.whole.contains(at.key.rsplit('.').next().unwrap_or_default());
+        if given.is_none() && routed && !by_program {
+            self.note(
+                at,
+                "a route names it as a whole: its instances share the requests (`versions = true`)",
+            );
+        }
+        given.map_or(by_program || routed, |given| given.value)
+    }
+
+    /// tenement's quota only warned, so it limits nothing here.
+    fn disk(&mut self, raw: &RawService) -> Option<ByteSize> {
+        let size = self.size(raw.disk_limit.as_ref(), raw.storage_quota_mb.as_ref(), "disk_limit");
+        size.filter(|_| raw.disk_limit.is_some())
     }
 
     /// What it speaks. A health check asks in HTTP/1.1, so it goes with nothing else.
