@@ -69,6 +69,10 @@ impl Rooms {
         let config = Arc::new(config);
         let store = Store::open_with(&home.database(), store_options(&config)).await?;
         let epoch = store.next_epoch().await?;
+        // What can fail for reasons of the configuration comes before anything is made on the host.
+        let ids = Arc::new(RequestIds::new(store.request_key().await?, epoch));
+        let (observe, recorder) = Observe::start(watched(&home, &config, ids)?)?;
+        observe.register(config.services.keys());
         let engine = Arc::new(Engine::new(engine_config(&home, &config, agent, epoch)?)?);
         let place = place(&config, epoch);
         let elders = match heirs {
@@ -80,9 +84,6 @@ impl Rooms {
         let (services, held) = start.await?;
         store.note(None, Event::new(EventKind::WorkerStarted, format!("worker {epoch}"))).await?;
         engine.warm();
-        let ids = Arc::new(RequestIds::new(store.request_key().await?, epoch));
-        let (observe, recorder) = Observe::start(watched(&home, &config, ids)?)?;
-        observe.register(config.services.keys());
         let recorder = tokio::spawn(recorder.run(store.clone()));
         let mut rooms = Self {
             tenancy: Arc::new(Tenancy::new(services.clone())),
