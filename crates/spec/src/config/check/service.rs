@@ -105,7 +105,7 @@ impl Check<'_> {
             cpu_quota: raw.cpu_quota.as_ref().and_then(|given| self.cpu_quota(given)),
             pids: raw.pids_limit.as_ref().and_then(|given| self.number(given, 1..=PIDS_MAX)),
             open_files: raw.open_files.as_ref().and_then(|given| self.number(given, FILES_MIN..=FILES_MAX)),
-            disk: self.disk(&raw),
+            disk: self.disk(raw),
         }
     }
 
