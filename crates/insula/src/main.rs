@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod agent_image;
+mod alerts;
 mod cli;
 mod cmd;
 mod demo;

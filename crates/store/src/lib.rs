@@ -22,6 +22,7 @@
 
 #![forbid(unsafe_code)]
 
+mod alert;
 mod audit;
 mod db;
 mod error;
@@ -41,6 +42,7 @@ mod trim;
 mod version;
 mod writer;
 
+pub use alert::{AlertCursor, AlertStep};
 pub use audit::{Actor, AuditEntry, AuditQuery, AuditRow, Outcome};
 pub use error::{CloseError, ReadError, WriteError};
 pub use event::{Event, EventKind, EventQuery, EventRow, UnknownKind};

@@ -160,6 +160,19 @@ const STEPS: &[&str] = &[
     -- Lines that retention has removed.
     INSERT INTO meta VALUES ('log_trimmed', 0);
 ",
+    "
+    -- How far each receiver of alerts has been told. Times in microseconds.
+    CREATE TABLE alert (
+        hook      TEXT PRIMARY KEY,
+        cursor    INTEGER NOT NULL,
+        delivered INTEGER NOT NULL DEFAULT 0,
+        given_up  INTEGER NOT NULL DEFAULT 0,
+        failed    INTEGER NOT NULL DEFAULT 0,
+        success   INTEGER,
+        failure   INTEGER,
+        error     TEXT
+    ) STRICT, WITHOUT ROWID;
+",
 ];
 
 /// The version of a file.

@@ -25,6 +25,7 @@ use super::footprint::Processes;
 use super::gear::Gear;
 use super::heirs::Waiting;
 use super::tenancy::Tenancy;
+use crate::alerts::{Alerts, Origin};
 use crate::home::Home;
 use crate::lifeline::{LevelLine, Report};
 
@@ -59,6 +60,8 @@ pub(super) struct Rooms {
     /// Sees every exchange of the public side.
     pub(super) observe: Arc<Observe>,
     recorder: JoinHandle<()>,
+    /// Tells receivers what goes wrong.
+    alerts: Alerts,
 }
 
 impl Rooms {
@@ -85,6 +88,7 @@ impl Rooms {
         store.note(None, Event::new(EventKind::WorkerStarted, format!("worker {epoch}"))).await?;
         engine.warm();
         let recorder = tokio::spawn(recorder.run(store.clone()));
+        let alerts = Alerts::start(&config.alerts, &store, &Origin::of(&home)?);
         let mut rooms = Self {
             tenancy: Arc::new(Tenancy::new(services.clone())),
             home,
@@ -103,6 +107,7 @@ impl Rooms {
             chores: JoinSet::new(),
             observe,
             recorder,
+            alerts,
         };
         let api = rooms.control_api(Arc::clone(&config), place, admission);
         let inside = api.inside(rooms.drain.clone());
@@ -233,6 +238,7 @@ impl Rooms {
 
     /// Writes the last records; the store may be closed afterwards.
     pub(super) async fn end_records(&mut self) {
+        self.alerts.end().await;
         self.observe.end_records();
         if let Err(error) = (&mut self.recorder).await {
             tracing::warn!(%error, "the last notable requests may not be recorded");
@@ -275,11 +281,18 @@ fn engine_config(home: &Home, config: &Config, agent: OwnedFd, epoch: u64) -> an
     Ok(EngineConfig {
         home_id: home.id()?,
         run_dir: walls_dir(home)?,
-        hidden: vec![home.path().to_owned(), config.path.clone(), config.settings.data_dir.clone()],
+        hidden: hidden(home, config),
         agent,
         epoch,
         shells: SHELLS,
     })
+}
+
+/// What no workload sees, wherever it is mounted.
+fn hidden(home: &Home, config: &Config) -> Vec<PathBuf> {
+    let mut hidden = vec![home.path().to_owned(), config.path.clone(), config.settings.data_dir.clone()];
+    hidden.extend(config.alerts.iter().map(|webhook| webhook.secret_file.clone()));
+    hidden
 }
 
 /// What is kept of exchanges, as the configuration asks.

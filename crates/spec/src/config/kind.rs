@@ -230,6 +230,9 @@ pub enum ProblemKind {
     /// Something that is not the address of a collector.
     #[error("`{0}` is not an address that data can be sent to")]
     Endpoint(String),
+    /// A receiver of alerts that would never be told anything.
+    #[error("it names nothing to be told about")]
+    NoEvents,
     /// Something that is not a level of logging.
     #[error("`{0}` is not a level")]
     LogLevel(String),
@@ -312,6 +315,11 @@ impl ProblemKind {
             }
             Self::MissingKey("command") => "add command = \"python3 app.py\"",
             Self::MissingKey("path") => "add path = \"/health\"",
+            Self::MissingKey("name") => "add name = \"ops\"",
+            Self::MissingKey("url") => "add url = \"https://example.org/alerts\"",
+            Self::MissingKey("secret_file") => "add secret_file = \"alerts.key\", a file that only its owner may read",
+            Self::MissingKey("events") => "add events = [\"failed\", \"unhealthy\"]",
+            Self::NoEvents => "name at least one event, such as \"failed\"",
             Self::MissingKey("source") => "add source = \"/on/host\"",
             Self::MissingKey("target") => "add target = \"/inside\"",
             Self::Quota(_) => "write a percentage of one CPU, \"150%\", or a number of CPUs, 1.5",

@@ -16,6 +16,7 @@
 //! `docs/reference/config.md`, which a test compares with `raw::TABLES`; rows in `show` for values that have
 //! a default, so that `insula config show --defaults` tells it. Schema and unknown keys need nothing more.
 
+mod alerts;
 mod check;
 #[cfg(test)]
 mod documented;
@@ -47,6 +48,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
+pub use alerts::{AlertKind, Webhook};
 pub use error::ConfigError;
 pub use functions::{Access, AccessMode, Functions};
 pub use kind::{KeyAdvice, ProblemKind};
@@ -90,6 +92,8 @@ pub struct Config {
     pub functions: Functions,
     /// What is told about the work, and to whom.
     pub observability: Observability,
+    /// Who is told when something goes wrong.
+    pub alerts: Vec<Webhook>,
     /// What an operator should know: values that were adjusted, old names, keys without effect; in the order
     /// of the file.
     pub notes: Vec<Note>,

@@ -65,6 +65,7 @@ tables! {
         runtimes: Entries<String>,
         access: RawAccess,
         observability: RawObservability,
+        alerts: RawAlerts,
     }
 
     /// Settings of the installation.
@@ -114,6 +115,20 @@ tables! {
         instance_metrics: bool,
         log_format: String,
         log_level: String,
+    }
+
+    /// Who is told when something goes wrong.
+    RawAlerts at "`[alerts]`" {
+        webhook: Vec<Given<RawWebhook>>,
+    }
+
+    /// One receiver of alerts.
+    RawWebhook at "`[[alerts.webhook]]`" {
+        name: String,
+        url: String,
+        secret_file: String,
+        events: Vec<Given<String>>,
+        services: Vec<Given<String>>,
     }
 
     /// What answers where no name of a service does.

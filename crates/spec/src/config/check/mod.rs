@@ -3,6 +3,7 @@
 //! Checks never stop at the first problem. A value that is wrong is replaced by its default so that the
 //! rest can be checked too; since one problem is enough to refuse the file, no such value is ever used.
 
+mod alerts;
 mod ancestors;
 mod command;
 mod functions;
@@ -81,6 +82,7 @@ pub(super) fn config(mut raw: RawConfig, place: Place<'_>, problems: &mut Proble
     let observability = check.observability(raw.observability.take());
     let tables = check.all_services(raw.service.take(), raw.process.take());
     let names = references::names(&tables);
+    let alerts = check.alerts(raw.alerts.take(), &names);
     let instances = check.instances(raw.instances.map(|table| table.value).unwrap_or_default(), &names);
     check.ports(&settings, &tables, &instances);
     let services = tables.0.into_iter().filter_map(|entry| check.service(entry, &defaults)).collect();
@@ -101,6 +103,7 @@ pub(super) fn config(mut raw: RawConfig, place: Place<'_>, problems: &mut Proble
         instances,
         functions,
         observability,
+        alerts,
         notes,
         written,
         named,
