@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod alerts;
 pub mod client;
 mod deploy;
 mod find;
@@ -24,6 +25,7 @@ mod why;
 pub use access::{
     Audit, AuditQuery, AuditRecord, Bearer, ScopeKind, TokenInfo, TokenMade, TokenRequest, Tokens, Who,
 };
+pub use alerts::{AlertFailure, AlertWebhook, Alerts};
 pub use client::{Client, ClientError, InvalidServer};
 pub use deploy::{DeployRequest, Deployed, RouteRequest, Routes, Strategy, Version, WeightRequest};
 pub use find::{EventEntry, EventsQuery, FindQuery, FoundEvents, FoundLogs, LogEntry, Order};

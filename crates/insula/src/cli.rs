@@ -1,6 +1,9 @@
 //! The command line.
 
+pub(crate) mod top;
 pub(crate) mod versions;
+
+pub(crate) use top::{TopArgs, TopSort};
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -42,6 +45,8 @@ pub(crate) enum Verb {
     Serve(ServeArgs),
     /// List instances
     Ps(PsArgs),
+    /// Show what instances use, again each second
+    Top(TopArgs),
     /// Start an instance, and wait until it answers
     Spawn(ActArgs),
     /// Stop an instance; requests do not wake it afterwards
@@ -60,6 +65,9 @@ pub(crate) enum Verb {
     Logs(LogsArgs),
     /// Print what happened to instances
     Events(EventsArgs),
+    /// Work with the receivers of alerts
+    #[command(subcommand)]
+    Alerts(AlertsVerb),
     /// Explain why an instance is as it is, or what happened to a request
     Why(WhyArgs),
     /// Print what is counted, in the text format of Prometheus
@@ -257,6 +265,24 @@ pub(crate) struct EventsArgs {
     /// The last so many, at most 1000 [default: 100]
     #[arg(short = 'n', long, value_name = "EVENTS")]
     pub(crate) tail: Option<u32>,
+}
+
+/// `insula alerts`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AlertsVerb {
+    /// List the receivers, and how far each is
+    Ls,
+    /// Send a test from here, and print what the receiver answers
+    Test(AlertsTestArgs),
+}
+
+/// `insula alerts test`.
+#[derive(Debug, Args)]
+pub(crate) struct AlertsTestArgs {
+    /// The receiver
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
 }
 
 /// `insula doctor`.

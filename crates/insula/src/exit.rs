@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use insula_api::ClientError;
 use insula_spec::ConfigError;
 
+use crate::alerts::SecretError;
 use crate::failure::Failure;
 use crate::home::HomeError;
 use crate::parent::{ActivationError, ListenError, LockError};
@@ -61,6 +62,9 @@ impl Exit {
     pub(crate) fn of(error: &anyhow::Error) -> Self {
         if let Some(failure) = error.downcast_ref::<Failure>() {
             return failure.exit;
+        }
+        if error.is::<SecretError>() {
+            return Self::BadConfig;
         }
         if let Some(config) = error.downcast_ref::<ConfigError>() {
             return match config {

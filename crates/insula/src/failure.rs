@@ -55,6 +55,8 @@ pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
         LockError,
         ListenError,
         RemoteError,
+        crate::alerts::SecretError,
+        crate::alerts::PostError,
         ActivationError,
         InvalidName,
         insula_store::OpenError,

@@ -84,8 +84,7 @@ impl Store {
 
 fn begin(db: &Db, hook: &str) -> rusqlite::Result<u64> {
     let sql = "SELECT cursor FROM alert WHERE hook = ?1";
-    let known: Option<u64> =
-        db.conn.prepare_cached(sql)?.query_row([hook], |row| row.get(0)).optional()?;
+    let known: Option<u64> = db.conn.prepare_cached(sql)?.query_row([hook], |row| row.get(0)).optional()?;
     if let Some(cursor) = known {
         return Ok(cursor);
     }
@@ -97,9 +96,8 @@ fn begin(db: &Db, hook: &str) -> rusqlite::Result<u64> {
 fn settle(db: &Db, (hook, id): (&str, u64), step: &AlertStep) -> rusqlite::Result<()> {
     let id = i64::try_from(id).unwrap_or(i64::MAX);
     let now = micros(SystemTime::now());
-    let change = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
-        db.conn.prepare_cached(sql)?.execute(values).map(drop)
-    };
+    let change =
+        |sql: &str, values: &[&dyn rusqlite::ToSql]| db.conn.prepare_cached(sql)?.execute(values).map(drop);
     match step {
         AlertStep::Passed => {
             change("UPDATE alert SET cursor = max(cursor, ?2) WHERE hook = ?1", &[&hook, &id])

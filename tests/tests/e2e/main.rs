@@ -4,6 +4,7 @@
 //! cannot show is printed as `SKIPPED`.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "test code")]
 
+mod alerts;
 mod api;
 mod bad_input;
 mod browser;
@@ -26,6 +27,7 @@ mod settings;
 mod sleep;
 mod systemd;
 mod takeover;
+mod top;
 mod versions;
 mod wake;
 mod walls;

@@ -3,6 +3,7 @@
 //! Each request opens its own connection: a connection that nobody keeps cannot go stale.
 
 mod access;
+mod alerts;
 mod connection;
 mod deploy;
 mod error;

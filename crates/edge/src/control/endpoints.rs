@@ -7,9 +7,9 @@ use std::sync::LazyLock;
 
 use http::Method;
 use insula_api::{
-    ActionRequest, Audit, AuditQuery, DeployRequest, Deployed, Detail, EventsQuery, FindQuery, FoundEvents,
-    FoundLogs, HealthAnswer, Instances, LogsQuery, RequestWhy, RouteRequest, Routes, Summary, TokenInfo,
-    TokenMade, TokenRequest, Tokens, WeightRequest, Why,
+    ActionRequest, Alerts, Audit, AuditQuery, DeployRequest, Deployed, Detail, EventsQuery, FindQuery,
+    FoundEvents, FoundLogs, HealthAnswer, Instances, LogsQuery, RequestWhy, RouteRequest, Routes, Summary,
+    TokenInfo, TokenMade, TokenRequest, Tokens, WeightRequest, Why,
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
@@ -207,6 +207,9 @@ fn output() -> Vec<Endpoint> {
             .says("What happened, or what happens, as server-sent events")
             .query::<EventsQuery>()
             .json::<FoundEvents>(),
+        Endpoint::get("/alerts", ("output", "alerts"), Access::Admin)
+            .says("Receivers of alerts, and how far each of them is")
+            .json::<Alerts>(),
     ]
 }
 

@@ -9,7 +9,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Extension, Json, Router};
 use http::{HeaderValue, Method, Uri, header};
-use insula_api::{ActionRequest, Detail, HealthAnswer, Instances, LogsQuery, RequestWhy, Summary, Why};
+use insula_api::{
+    ActionRequest, Alerts, Detail, HealthAnswer, Instances, LogsQuery, RequestWhy, Summary, Why,
+};
 use insula_spec::InstanceName;
 use insula_spec::config::MetricsAccess;
 use serde_json::Value;
@@ -64,6 +66,7 @@ pub(super) fn routes<O: Operations>() -> Routes<Arc<Shared<O>>> {
         .route(&at("/tokens"), get(access::tokens::<O>).post(access::create::<O>))
         .route(&at("/tokens/{id}"), delete(access::revoke::<O>))
         .route(&at("/audit"), get(access::audit::<O>))
+        .route(&at("/alerts"), get(alerts::<O>))
         .route(&at("/logs"), get(find::logs::<O>))
         .route(&at("/events"), get(find::events::<O>))
         .route(&at("/requests/{id}/why"), get(why_request::<O>))
@@ -142,6 +145,10 @@ async fn metrics<O: Operations>(
     let page = app.operations.metrics().await?;
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     Ok(([(header::CONTENT_TYPE, kind)], page).into_response())
+}
+
+async fn alerts<O: Operations>(State(app): App<O>) -> Answer<Alerts> {
+    app.operations.alerts().await.map(Json)
 }
 
 async fn spawn<O: Operations>(

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use insula_api::{Detail, FoundEvents, FoundLogs, Health, LogLine, RequestWhy, Summary, Why};
+use insula_api::{Alerts, Detail, FoundEvents, FoundLogs, Health, LogLine, RequestWhy, Summary, Why};
 use insula_spec::InstanceName;
 use insula_spec::config::MetricsAccess;
 use insula_store::{EventQuery, LogFilter};
@@ -70,6 +70,9 @@ pub trait Operations: Versions + Send + Sync + 'static {
         &self,
         query: EventQuery,
     ) -> impl Future<Output = Result<FoundEvents, ControlError>> + Send;
+
+    /// How far each receiver of alerts is.
+    fn alerts(&self) -> impl Future<Output = Result<Alerts, ControlError>> + Send;
 
     /// Changes whenever new lines may be there.
     fn follow(&self) -> watch::Receiver<insula_store::Heads>;

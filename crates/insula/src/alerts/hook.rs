@@ -90,7 +90,8 @@ impl Hook {
     /// What the receiver is to be told of this event, if anything.
     async fn kind(&self, row: &EventRow) -> Result<Option<AlertKind>, ReadError> {
         let services = &self.webhook.services;
-        let ours = |row: &EventRow| row.instance.as_ref().is_some_and(|name| services.contains(&name.service));
+        let ours =
+            |row: &EventRow| row.instance.as_ref().is_some_and(|name| services.contains(&name.service));
         if !services.is_empty() && !ours(row) {
             return Ok(None);
         }
@@ -136,9 +137,7 @@ impl Hook {
 fn after(attempt: Result<Answer, PostError>) -> Next {
     match attempt {
         Ok(answer) if answer.status.is_success() => Next::Delivered,
-        Ok(answer) if answer.passes() => {
-            Next::Again { why: said(&answer), asked: answer.retry_after }
-        }
+        Ok(answer) if answer.passes() => Next::Again { why: said(&answer), asked: answer.retry_after },
         Ok(answer) => Next::GiveUp(said(&answer)),
         Err(error) => Next::Again { why: chain(&error), asked: None },
     }
@@ -167,7 +166,11 @@ fn chain(error: &PostError) -> String {
 fn random() -> u32 {
     let mut bytes = [0; 4];
     let got = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    if got.is_err() { SystemTime::UNIX_EPOCH.elapsed().map_or(0, |t| t.subsec_nanos()) } else { u32::from_ne_bytes(bytes) }
+    if got.is_err() {
+        SystemTime::UNIX_EPOCH.elapsed().map_or(0, |t| t.subsec_nanos())
+    } else {
+        u32::from_ne_bytes(bytes)
+    }
 }
 
 #[cfg(test)]

@@ -25,6 +25,15 @@ impl Origin {
         let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
         Ok(Self { home: home.id()?, node })
     }
+
+    /// The same for a home that need not exist yet; nothing is made for it.
+    pub(crate) fn perhaps(home: &Home) -> anyhow::Result<Self> {
+        if home.path().is_dir() {
+            return Self::of(home);
+        }
+        let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        Ok(Self { home: "no-home".to_owned(), node })
+    }
 }
 
 /// The body of an alert.

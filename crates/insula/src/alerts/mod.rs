@@ -21,7 +21,8 @@ mod secret;
 mod tls;
 
 pub(crate) use message::{Message, Origin};
-pub(crate) use post::{Answer, PostError, Poster};
+use post::Answer;
+pub(crate) use post::{PostError, Poster};
 pub(crate) use secret::{Secret, SecretError};
 
 use insula_spec::config::Webhook;

@@ -92,7 +92,9 @@ impl PostError {
             Self::Secret(error) => error.hint(),
             Self::Address(_) => "write `url` like http://localhost:9000/alerts".to_owned(),
             Self::Request(_) => "this is a fault of Insula; please report it".to_owned(),
-            Self::Connect { .. } => "check `url`, and that the receiver runs and its certificate holds".to_owned(),
+            Self::Connect { .. } => {
+                "check `url`, and that the receiver runs and its certificate holds".to_owned()
+            }
             Self::Exchange { .. } | Self::Slow(_) => "check what the receiver does with a POST".to_owned(),
         }
     }
@@ -111,9 +113,7 @@ impl<'a> Poster<'a> {
         let url = &self.webhook.url;
         let uri: Uri = url.parse().map_err(|_| PostError::Address(url.clone()))?;
         let request = self.request(message, &uri, &secret)?;
-        timeout(PATIENCE, self.exchange(&uri, request))
-            .await
-            .map_err(|_| PostError::Slow(url.clone()))?
+        timeout(PATIENCE, self.exchange(&uri, request)).await.map_err(|_| PostError::Slow(url.clone()))?
     }
 
     fn request(

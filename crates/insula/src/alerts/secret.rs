@@ -117,7 +117,10 @@ mod tests {
     fn the_signature_is_the_one_that_others_compute() {
         // python3 -c 'import hmac; print(hmac.new(b"0123456789abcdef", b"1700000000.{}", "sha256").hexdigest())'
         let secret = Secret(b"0123456789abcdef".to_vec());
-        assert_eq!(secret.sign(1_700_000_000, b"{}"), "t=1700000000,v1=e4f8e2ecae2295b2ddb2f0b5584c8275e226c0ebe9b3b819e70156bb67122e3e");
+        assert_eq!(
+            secret.sign(1_700_000_000, b"{}"),
+            "t=1700000000,v1=e4f8e2ecae2295b2ddb2f0b5584c8275e226c0ebe9b3b819e70156bb67122e3e"
+        );
         assert_ne!(secret.sign(1_700_000_001, b"{}"), secret.sign(1_700_000_000, b"{}"));
         assert_eq!(format!("{secret:?}"), "Secret(...)");
     }

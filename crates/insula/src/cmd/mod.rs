@@ -1,6 +1,7 @@
 //! The verbs.
 
 mod act;
+mod alerts;
 mod apply;
 mod audit;
 mod config;
@@ -15,6 +16,7 @@ mod ps;
 mod serve;
 mod systemd;
 mod token;
+mod top;
 mod version;
 mod versions;
 mod why;
@@ -27,7 +29,7 @@ use anyhow::Context;
 use insula_api::Client;
 use insula_spec::config::Origin;
 
-use crate::cli::{Cli, SystemdVerb, Verb};
+use crate::cli::{AlertsVerb, Cli, SystemdVerb, Verb};
 use crate::exit::Exit;
 use crate::home::Home;
 use crate::printer::Printer;
@@ -52,6 +54,7 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> anyhow::Result<ExitCode> {
             | Verb::Systemd(_)
             | Verb::Openapi
             | Verb::Version
+            | Verb::Alerts(AlertsVerb::Test(_))
     );
     let client = match local {
         true => Client::unix(home.control_socket()),
@@ -62,6 +65,7 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> anyhow::Result<ExitCode> {
         Verb::Worker => return worker::run(),
         Verb::Demo(args) => return many_threads()?.block_on(demo::run(args)),
         Verb::Ps(args) => one_thread()?.block_on(ps::run(&client, args, printer))?,
+        Verb::Top(args) => one_thread()?.block_on(top::run(&client, args, printer))?,
         Verb::Spawn(args) => one_thread()?.block_on(act::spawn(&client, args, printer))?,
         Verb::Stop(args) => one_thread()?.block_on(act::stop(&client, args, printer))?,
         Verb::Restart(args) => one_thread()?.block_on(act::restart(&client, args, printer))?,
@@ -71,6 +75,7 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> anyhow::Result<ExitCode> {
         Verb::Health(args) => one_thread()?.block_on(health::run(&client, args, printer))?,
         Verb::Logs(args) => one_thread()?.block_on(logs::run(&client, args, printer))?,
         Verb::Events(args) => one_thread()?.block_on(events::run(&client, args, printer))?,
+        Verb::Alerts(verb) => one_thread()?.block_on(alerts::run((&client, &home), verb, printer))?,
         Verb::Why(args) => one_thread()?.block_on(why::run(&client, args, printer))?,
         Verb::Metrics => one_thread()?.block_on(metrics::run(&client, printer))?,
         Verb::Inspect(args) => one_thread()?.block_on(inspect::run(&client, args, printer))?,

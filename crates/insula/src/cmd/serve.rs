@@ -8,6 +8,7 @@ use anyhow::Context;
 use insula_spec::Config;
 
 use super::config;
+use crate::alerts::Secret;
 use crate::cli::ServeArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -25,6 +26,9 @@ pub(super) fn run(home: &Home, args: ServeArgs, printer: Printer) -> anyhow::Res
     trace::init(&config.observability)?;
     for note in &config.notes {
         tracing::warn!(key = note.key, line = note.line, "{}", note.text);
+    }
+    for webhook in &config.alerts {
+        Secret::read(&webhook.secret_file)?;
     }
     if args.insecure_api {
         secluded(&config)?;

@@ -317,7 +317,9 @@ impl ProblemKind {
             Self::MissingKey("path") => "add path = \"/health\"",
             Self::MissingKey("name") => "add name = \"ops\"",
             Self::MissingKey("url") => "add url = \"https://example.org/alerts\"",
-            Self::MissingKey("secret_file") => "add secret_file = \"alerts.key\", a file that only its owner may read",
+            Self::MissingKey("secret_file") => {
+                "add secret_file = \"alerts.key\", a file that only its owner may read"
+            }
             Self::MissingKey("events") => "add events = [\"failed\", \"unhealthy\"]",
             Self::NoEvents => "name at least one event, such as \"failed\"",
             Self::MissingKey("source") => "add source = \"/on/host\"",

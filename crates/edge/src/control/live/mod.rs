@@ -1,5 +1,6 @@
 //! The operations, done by services and store.
 
+mod alerts;
 pub(super) mod convert;
 mod find;
 mod metrics;
@@ -10,8 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use insula_api::{
-    Detail, Footprint, FoundEvents, FoundLogs, Health, HostIds, LogLine, Output, Processes, RequestWhy,
-    Summary, Timestamp, Usage, Why,
+    Alerts, Detail, Footprint, FoundEvents, FoundLogs, Health, HostIds, LogLine, Output, Processes,
+    RequestWhy, Summary, Timestamp, Usage, Why,
 };
 use insula_services::{Inspect, Overview, Services};
 use insula_spec::config::MetricsAccess;
@@ -255,6 +256,10 @@ impl Operations for Live {
 
     async fn find_events(&self, query: EventQuery) -> Result<FoundEvents, ControlError> {
         self.happenings(query).await
+    }
+
+    async fn alerts(&self) -> Result<Alerts, ControlError> {
+        self.receivers().await
     }
 
     fn follow(&self) -> watch::Receiver<Heads> {

@@ -135,6 +135,10 @@ impl Operations for std::sync::Arc<Fake> {
         })
     }
 
+    async fn alerts(&self) -> Result<insula_api::Alerts, ControlError> {
+        Ok(insula_api::Alerts { webhooks: vec![] })
+    }
+
     async fn list(&self) -> Result<Vec<Summary>, ControlError> {
         Ok(summaries())
     }

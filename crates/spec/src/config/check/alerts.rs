@@ -110,7 +110,8 @@ mod tests {
     use super::super::super::Config;
     use super::*;
 
-    const GOOD: &str = "name = \"ops\"\nurl = \"http://127.0.0.1:9/x\"\nsecret_file = \"key\"\nevents = [\"oom\"]\n";
+    const GOOD: &str =
+        "name = \"ops\"\nurl = \"http://127.0.0.1:9/x\"\nsecret_file = \"key\"\nevents = [\"oom\"]\n";
 
     fn parse(keys: &str) -> Result<Config, String> {
         let text = format!("[service.api]\ncommand = \"x\"\n[[alerts.webhook]]\n{keys}");

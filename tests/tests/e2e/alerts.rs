@@ -1,0 +1,211 @@
+//! Who is told when something goes wrong.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+use insula_tests::{Answer, Place, Server, free_port, system_program, wait_until};
+use serde_json::Value;
+
+use crate::common::app;
+
+/// Takes alerts, checks each signature with the key, writes one JSON object a line. It answers with the
+/// statuses that the path names, one after the other, the last one for ever. It ends with its input.
+const RECEIVER: &str = r#"
+import hashlib, hmac, http.server, json, os, sys, threading, time
+key, port, out = open(sys.argv[1]).read().strip().encode(), int(sys.argv[2]), open(sys.argv[3], "a")
+seen = 0
+class Take(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        global seen
+        body = self.rfile.read(int(self.headers["content-length"]))
+        t, v1 = (part.split("=", 1)[1] for part in self.headers["insula-signature"].split(","))
+        good = hmac.new(key, t.encode() + b"." + body, hashlib.sha256).hexdigest()
+        genuine = hmac.compare_digest(good, v1) and abs(time.time() - int(t)) < 300
+        statuses = self.path.strip("/").split(",")
+        status = int(statuses[min(seen, len(statuses) - 1)])
+        seen += 1
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        line = {"genuine": genuine, "status": status, "headers": headers, "body": json.loads(body)}
+        out.write(json.dumps(line) + "\n")
+        out.flush()
+        self.send_response(status)
+        self.send_header("content-length", "2")
+        self.send_header("location", "/elsewhere")
+        self.end_headers()
+        self.wfile.write(b"ok")
+    def log_message(self, *_):
+        pass
+server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Take)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+print("there", flush=True)
+sys.stdin.read()
+"#;
+
+const KEY: &str = "0123456789abcdef0123456789abcdef";
+
+/// A program that takes alerts. It ends with this.
+struct Receiver {
+    child: Child,
+    input: Option<ChildStdin>,
+}
+
+impl Receiver {
+    fn start(place: &Place, port: u16) -> Self {
+        let program = system_program("python3").unwrap();
+        let mut child = Command::new(program)
+            .args(["-c", RECEIVER])
+            .arg(key(place))
+            .arg(port.to_string())
+            .arg(place.path().join("taken"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "there\n");
+        let input = child.stdin.take();
+        Self { child, input }
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        drop(self.input.take());
+        self.child.wait().unwrap();
+    }
+}
+
+fn key(place: &Place) -> PathBuf {
+    let path = place.path().join("alerts.key");
+    std::fs::write(&path, KEY).unwrap();
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+    path
+}
+
+/// What was taken so far.
+fn taken(place: &Place) -> Vec<Value> {
+    let text = std::fs::read_to_string(place.path().join("taken")).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn hook(port: u16, path: &str, events: &str) -> String {
+    format!(
+        "[[alerts.webhook]]\nname = \"ops\"\nurl = \"http://127.0.0.1:{port}/{path}\"\n\
+         secret_file = \"$ROOT/alerts.key\"\nevents = [{events}]\n"
+    )
+}
+
+/// A server whose `app:a` ends each time, started together with this receiver.
+fn looping(place: Place, hook: &str) -> Server {
+    drop(key(&place));
+    let keys =
+        "restart = \"on-failure\"\nrestart_backoff = \"20ms\"\nmax_restarts = 2\nrestart_window = \"60s\"";
+    let config = app("crash-loop", keys, &[]) + hook;
+    Server::with(place, &config, &insula_tests::Options::default())
+}
+
+fn listed(server: &Server) -> Value {
+    server.cli(&["alerts", "ls", "--json"]).ok().json()["webhooks"][0].clone()
+}
+
+#[track_caller]
+fn fails(server: &Server) {
+    let answer: Answer = server.cli(&["spawn", "app:a"]);
+    assert_ne!(answer.code, 0, "it started: {answer:?}");
+    server.wait_observed("app:a", "failed");
+}
+
+#[test]
+fn a_crash_loop_is_told_once_signed_and_with_what_to_do() {
+    let (place, port) = (Place::new(), free_port());
+    drop(key(&place));
+    let receiver = Receiver::start(&place, port);
+    let server = looping(place, &hook(port, "200", "\"restart_loop\", \"failed\""));
+    fails(&server);
+    let alerts =
+        wait_until("the alert is taken", || Some(taken(server.place())).filter(|alerts| !alerts.is_empty()));
+    let (alert, body) = (&alerts[0], &alerts[0]["body"]);
+    assert_eq!(alert["genuine"], true, "{alert}");
+    assert_eq!((&body["kind"], &body["instance"]), (&"restart_loop".into(), &"app:a".into()), "{body}");
+    assert_eq!(body["service"], "app");
+    assert_eq!(body["remediation"], "run `insula why app:a`");
+    assert_eq!(alert["headers"]["insula-event"], "restart_loop");
+    assert_eq!(alert["headers"]["insula-delivery"], body["id"]);
+    wait_until("it is counted", || (listed(&server)["delivered"] == 1).then_some(()));
+    assert_eq!(taken(server.place()).len(), 1);
+    // The key is nowhere but in its file.
+    assert!(!server.said().contains(KEY));
+    drop(receiver);
+}
+
+#[test]
+fn a_receiver_that_was_down_is_told_later_although_the_worker_was_killed() {
+    let (place, port) = (Place::new(), free_port());
+    let server = looping(place, &hook(port, "200", "\"failed\""));
+    fails(&server);
+    let before = wait_until("an attempt failed", || {
+        Some(listed(&server)).filter(|hook| hook["failed"].as_u64() > Some(0))
+    });
+    assert!(before["last_error"]["cause"].as_str().unwrap().contains("cannot connect"), "{before}");
+    let worker = server.worker();
+    worker.kill();
+    server.wait_worker_after(&worker);
+    let receiver = Receiver::start(server.place(), port);
+    wait_until("it was told", || (listed(&server)["delivered"] == 1).then_some(()));
+    let alerts = taken(server.place());
+    assert_eq!(alerts.len(), 1, "{alerts:?}");
+    assert_eq!((&alerts[0]["genuine"], &alerts[0]["body"]["kind"]), (&true.into(), &"failed".into()));
+    drop(receiver);
+}
+
+#[test]
+fn what_may_pass_is_sent_again_under_the_same_id_and_what_is_gone_is_given_up() {
+    let (place, port) = (Place::new(), free_port());
+    drop(key(&place));
+    let receiver = Receiver::start(&place, port);
+    let server = looping(place, &hook(port, "503,410,302,200", "\"failed\""));
+    for given_up in 1..=2 {
+        fails(&server);
+        wait_until("it is given up", || (listed(&server)["given_up"] == given_up).then_some(()));
+        server.cli(&["stop", "app:a"]).ok();
+    }
+    fails(&server);
+    wait_until("the next one is delivered", || (listed(&server)["delivered"] == 1).then_some(()));
+    let alerts = taken(server.place());
+    let statuses: Vec<_> = alerts.iter().map(|a| a["status"].as_u64().unwrap()).collect();
+    assert_eq!(statuses, [503, 410, 302, 200]);
+    let ids: Vec<_> = alerts.iter().map(|a| a["body"]["id"].as_str().unwrap()).collect();
+    assert!(ids[0] == ids[1] && ids[1] != ids[2] && ids[2] != ids[3], "{ids:?}");
+    drop(receiver);
+}
+
+#[test]
+fn a_test_is_sent_without_a_daemon_and_its_answer_is_the_exit_code() {
+    let (place, port) = (Place::new(), free_port());
+    drop(key(&place));
+    let _receiver = Receiver::start(&place, port);
+    let config = place.configure(&(app("serve", "", &[]) + &hook(port, "200,500", "\"failed\"")));
+    let ask = |name: &str| {
+        Answer::of(&place.home(), &["alerts", "test", name, "--config", config.to_str().unwrap(), "--json"])
+    };
+    let answer = ask("ops").ok().json();
+    assert_eq!((&answer["status"], &answer["answer"]), (&200.into(), &"ok".into()));
+    assert_eq!(ask("ops").code, 1);
+    let stranger = ask("pos");
+    assert!(stranger.code == 3 && stranger.stderr.contains("the receivers are ops"), "{stranger:?}");
+    assert!(taken(&place).iter().all(|a| a["genuine"] == true && a["body"]["kind"] == "test"));
+}
+
+#[test]
+fn a_key_that_others_may_read_refuses_the_start() {
+    let place = Place::new();
+    let path: &Path = &key(&place);
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o644)).unwrap();
+    let config = place.configure(&(app("serve", "", &[]) + &hook(9, "", "\"failed\"")));
+    let answer = Answer::of(&place.home(), &["serve", "--config", config.to_str().unwrap()]);
+    assert!(answer.code == 6 && answer.stderr.contains("chmod 600"), "{answer:?}");
+    assert!(!answer.stderr.contains(KEY));
+}
