@@ -243,7 +243,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
 /// Finds out what was meant by a key that is not there.
 fn unknown_key(place: &'static str, name: &str) -> ProblemKind {
     let here = TABLES.iter().find(|(other, _)| *other == place).map_or(&[][..], |(_, keys)| keys);
-    let elsewhere = TABLES.iter().find(|(_, keys)| keys.contains(&name));
+    // A receiver of alerts is described in words of many meanings; nothing is moved there.
+    let elsewhere = TABLES.iter().find(|(at, keys)| *at != "`[[alerts.webhook]]`" && keys.contains(&name));
     let instead = ELSEWHERE.iter().find(|(key, _)| *key == name);
     let advice = match (instead, similar(name, here.iter().copied()), elsewhere) {
         (Some(_), _, Some((table, _))) if place == "the top level" => KeyAdvice::BelongsIn(table),
