@@ -44,6 +44,7 @@ impl Check<'_> {
         let name = raw.name.and_then(|name| self.hook_name(name));
         if let Some(url) = &raw.url {
             self.endpoint(url);
+            self.url_port(url);
         }
         let secret_file = raw.secret_file.and_then(|path| self.path(&path));
         let events = raw.events.map(|list| self.alert_kinds(&list));
@@ -55,6 +56,18 @@ impl Check<'_> {
             events: events?,
             services,
         })
+    }
+
+    /// A port that is none is told here, not a day of attempts later.
+    fn url_port(&mut self, given: &Given<String>) {
+        let rest = given.value.split_once("://").map_or("", |(_, rest)| rest);
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let behind = authority.rsplit_once(']').map_or(authority, |(_, behind)| behind);
+        let port = behind.split_once(':').map(|(_, port)| port);
+        // An address with a password is reported already, and must not be shown.
+        if !authority.contains('@') && port.is_some_and(|port| !matches!(port.parse::<u16>(), Ok(1..))) {
+            self.problem(&given.at, ProblemKind::Endpoint(given.value.clone()));
+        }
     }
 
     /// A name is a label, as that of an instance is, so that it can be typed and shown anywhere.
@@ -136,6 +149,9 @@ mod tests {
             (with("\"oom\"", ""), "name at least one event"),
             (with("\"oom\"", "\"oom\", \"oom\""), "listed twice"),
             (with("http:", "ftp:"), "is not an address"),
+            (with(":9/", ":99999/"), "is not an address"),
+            (with("127.0.0.1:9/", "[::1]:x/"), "is not an address"),
+            (with("127.0.0.1", "me:secret@127.0.0.1"), "`...@127.0.0.1:9/x`"),
             (with("name = \"ops\"\n", ""), "`name` is missing"),
             (with("secret_file = \"key\"\n", ""), "`secret_file` is missing"),
             (with("url", "ulr"), "did you mean `url`?"),
