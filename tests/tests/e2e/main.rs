@@ -9,6 +9,7 @@ mod api;
 mod bad_input;
 mod browser;
 mod cli;
+mod columns;
 mod common;
 mod crash;
 mod cycles;
