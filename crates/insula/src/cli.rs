@@ -76,6 +76,8 @@ pub(crate) enum Verb {
     Inspect(NameArgs),
     /// Check what this host can do
     Doctor(DoctorArgs),
+    /// Try at every level what a hostile app would, and report what stopped it
+    Verify(crate::verify::VerifyArgs),
     /// Work with the configuration
     #[command(subcommand)]
     Config(ConfigVerb),
@@ -97,6 +99,9 @@ pub(crate) enum Verb {
     Man(ManArgs),
     /// Print the version
     Version,
+    /// The hostile program of `verify`; started by it alone
+    #[command(name = crate::verify::PROBE_VERB, hide = true)]
+    Probe(crate::verify::ProbeArgs),
     /// The process that does the work of `serve`; started by it alone
     #[command(name = crate::parent::WORKER_VERB, hide = true)]
     Worker,

@@ -23,7 +23,9 @@ mod lifeline;
 mod parent;
 mod printer;
 mod remote;
+mod stage;
 mod trace;
+mod verify;
 mod worker;
 
 use std::process::ExitCode;

@@ -5,6 +5,8 @@
 //! crate without the feature `host`.
 
 #[cfg(feature = "host")]
+pub mod attempt;
+#[cfg(feature = "host")]
 pub mod cgroup;
 #[cfg(feature = "host")]
 pub mod dontwait;

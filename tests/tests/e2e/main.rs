@@ -29,6 +29,7 @@ mod sleep;
 mod systemd;
 mod takeover;
 mod top;
+mod verify;
 mod versions;
 mod wake;
 mod walls;

@@ -34,7 +34,7 @@ use crate::exit::Exit;
 use crate::home::Home;
 use crate::printer::Printer;
 use crate::remote::Remote;
-use crate::{demo, environment, worker};
+use crate::{demo, environment, verify, worker};
 
 /// Does what the command line says.
 pub(crate) fn run(cli: Cli, printer: Printer) -> anyhow::Result<ExitCode> {
@@ -48,6 +48,8 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> anyhow::Result<ExitCode> {
             | Verb::Worker
             | Verb::Demo(_)
             | Verb::Doctor(_)
+            | Verb::Verify(_)
+            | Verb::Probe(_)
             | Verb::Config(_)
             | Verb::Completions(_)
             | Verb::Man(_)
@@ -64,6 +66,8 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> anyhow::Result<ExitCode> {
         Verb::Serve(args) => return serve::run(&home, args, printer),
         Verb::Worker => return worker::run(),
         Verb::Demo(args) => return many_threads()?.block_on(demo::run(args)),
+        Verb::Verify(args) => return many_threads()?.block_on(verify::run(&home, args, printer)),
+        Verb::Probe(args) => return verify::probe(args, printer),
         Verb::Ps(args) => one_thread()?.block_on(ps::run(&client, args, printer))?,
         Verb::Top(args) => one_thread()?.block_on(top::run(&client, args, printer))?,
         Verb::Spawn(args) => one_thread()?.block_on(act::spawn(&client, args, printer))?,

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
+use crate::stage::Files;
+
 /// The files of `examples/` that the demo runs.
 const FILES: [(&str, &str); 8] = [
     ("notes/app.py", include_str!("../../../../examples/notes/app.py")),
@@ -96,7 +98,7 @@ impl Folder {
             }
             fs::write(path, text)?;
         }
-        fs::write(self.config(), CONFIG.replace("CACHE_PORT", &self.cache_port.to_string()))
+        fs::write(self.files().config(), CONFIG.replace("CACHE_PORT", &self.cache_port.to_string()))
     }
 
     /// The folder.
@@ -104,19 +106,9 @@ impl Folder {
         &self.path
     }
 
-    /// The configuration.
-    pub(super) fn config(&self) -> PathBuf {
-        self.path.join("insula.toml")
-    }
-
-    /// The home of the server.
-    pub(super) fn home(&self) -> PathBuf {
-        self.path.join("home")
-    }
-
-    /// What the server says.
-    pub(super) fn log(&self) -> PathBuf {
-        self.path.join("server.log")
+    /// What the server is started with.
+    pub(super) fn files(&self) -> Files {
+        Files { folder: self.path.clone() }
     }
 
     /// The raw TCP port of `cache:alice`.
@@ -158,7 +150,7 @@ mod tests {
     fn the_folder_goes_with_its_owner() {
         let folder = Folder::create(false).unwrap();
         let path = folder.path().to_owned();
-        assert!(folder.config().exists() && path.join("notes/app.py").exists());
+        assert!(folder.files().config().exists() && path.join("notes/app.py").exists());
         drop(folder);
         assert!(!path.exists());
     }

@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::http::Place;
+use crate::stage::http::{Answer, Place};
 
 /// Clients at work.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ async fn client(place: Place, path: &'static str, stop: CancellationToken) -> Ou
     let mut outcome = Outcome::default();
     while !stop.is_cancelled() {
         let began = Instant::now();
-        match place.get(path).await.and_then(super::http::Answer::good) {
+        match place.get(path).await.and_then(Answer::good) {
             Ok(_) => {
                 outcome.served += 1;
                 outcome.good.push(Instant::now());

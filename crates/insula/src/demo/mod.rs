@@ -7,11 +7,9 @@
 //! The demo knows what any user knows: the public port, the control API, the signals of the kernel.
 
 mod apps;
-mod http;
 mod load;
 mod report;
 mod scene;
-mod server;
 mod steps;
 mod websocket;
 
@@ -20,10 +18,10 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::printer::Printer;
+use crate::stage::Server;
 use apps::Folder;
 use report::Report;
 use scene::Scene;
-use server::Server;
 
 /// `insula demo`.
 #[derive(Debug, Args)]
@@ -44,8 +42,8 @@ pub(crate) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let printer = Printer { json: false };
     let folder = Folder::create(args.keep)?;
     printer.talk(&format!("apps, data and the server's log are in {}", folder.path().display()));
-    let server = Server::start(&folder).await?;
-    let scene = Scene::new(&server)?;
+    let server = Server::start(&folder.files()).await?;
+    let scene = Scene::new(&server, folder.cache_port());
     let mut report = Report::begin(printer)?;
     steps::all(&scene, &mut report).await?;
     if !args.exit {

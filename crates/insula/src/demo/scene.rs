@@ -1,6 +1,6 @@
 //! What every step works with: where tenants are, and what the control API says about them.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::time::{Instant, sleep};
 
-use super::http::{PATIENCE, Place};
-use super::server::Server;
+use crate::stage::Server;
+use crate::stage::http::{PATIENCE, Place};
 
 /// Time between two looks at a state that nothing announces.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -29,14 +29,14 @@ pub(super) struct Scene {
 
 impl Scene {
     /// Looks at a running server.
-    pub(super) fn new(server: &Server) -> anyhow::Result<Self> {
-        Ok(Self {
+    pub(super) fn new(server: &Server, cache_port: u16) -> Self {
+        Self {
             address: server.address(),
-            cache: server.cache(),
+            cache: (Ipv4Addr::LOCALHOST, cache_port).into(),
             client: server.client(),
             folder: server.folder().to_owned(),
             ready_after: server.ready_after(),
-        })
+        }
     }
 
     /// Where a tenant `service:id` answers HTTP.

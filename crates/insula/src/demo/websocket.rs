@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::http::{PATIENCE, Place};
+use crate::stage::http::{PATIENCE, Place};
 
 const TEXT: u8 = 0x81;
 /// Any mask will do: it is there against caches that misunderstand, not against us.

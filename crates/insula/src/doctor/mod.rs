@@ -119,6 +119,14 @@ impl Diagnosis {
     }
 }
 
+/// The isolation levels, weakest first.
+///
+/// # Errors
+/// When this host cannot be looked at.
+pub(crate) fn levels(home: &Home) -> anyhow::Result<Vec<LevelFound>> {
+    levels::probe(home).map(|(levels, _)| levels)
+}
+
 /// Looks at everything.
 pub(crate) fn examine(home: &Home, config: Option<&Path>) -> Diagnosis {
     let mut checks = checks::host();

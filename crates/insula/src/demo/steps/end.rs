@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::demo::report::{Finding, Report, time};
-use crate::demo::server::Server;
+use crate::stage::Server;
 
 /// Ends the server; afterwards nothing of it may run.
 ///

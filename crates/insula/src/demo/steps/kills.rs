@@ -6,10 +6,10 @@ use anyhow::{Context, bail};
 use insula_api::LogsQuery;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::demo::http::PATIENCE;
 use crate::demo::load::Load;
 use crate::demo::report::{Finding, Report, time};
 use crate::demo::scene::{Scene, kill};
+use crate::stage::http::PATIENCE;
 
 /// Clients of the load; as many requests are in flight at most.
 const CLIENTS: usize = 8;

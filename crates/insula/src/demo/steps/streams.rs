@@ -9,10 +9,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Duration, sleep, timeout};
 
-use crate::demo::http::PATIENCE;
 use crate::demo::report::Finding;
 use crate::demo::scene::Scene;
 use crate::demo::websocket::WebSocket;
+use crate::stage::http::PATIENCE;
 
 /// More than twice the idle time of the demo's services.
 const LONG: Duration = Duration::from_millis(1500);

@@ -8,11 +8,11 @@ use insula_api::Observed;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::demo::http::PATIENCE;
 use crate::demo::load::Load;
 use crate::demo::report::{Finding, Report, time};
 use crate::demo::scene::Scene;
 use crate::demo::websocket::WebSocket;
+use crate::stage::http::PATIENCE;
 
 /// Clients of the load.
 const CLIENTS: usize = 8;

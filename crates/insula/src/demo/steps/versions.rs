@@ -7,10 +7,10 @@ use insula_api::{ClientError, DeployRequest};
 use insula_spec::{InstanceId, InstanceName};
 use tokio::time::sleep;
 
-use crate::demo::http::Place;
 use crate::demo::load::Load;
 use crate::demo::report::{Finding, Report};
 use crate::demo::scene::Scene;
+use crate::stage::http::Place;
 
 /// Clients of the load.
 const CLIENTS: usize = 8;

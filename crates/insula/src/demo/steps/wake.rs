@@ -10,9 +10,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::demo::apps::free_port;
-use crate::demo::http::{PATIENCE, Place};
 use crate::demo::report::{Finding, median, time};
 use crate::demo::scene::Scene;
+use crate::stage::http::{PATIENCE, Place};
 
 /// Wakes that are measured.
 const ROUNDS: usize = 3;

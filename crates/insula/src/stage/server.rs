@@ -1,4 +1,4 @@
-//! The server under demonstration: `insula serve`, as a process of its own.
+//! The server on the stage: `insula serve`, as a process of its own.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -13,89 +13,99 @@ use insula_api::Client;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, timeout};
 
-use super::apps::Folder;
 use super::http::PATIENCE;
+
+/// What a server is started with, all in one folder.
+#[derive(Debug, Clone)]
+pub(crate) struct Files {
+    /// The folder.
+    pub(crate) folder: PathBuf,
+}
+
+impl Files {
+    /// The configuration.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.folder.join("insula.toml")
+    }
+
+    /// The home.
+    pub(crate) fn home(&self) -> PathBuf {
+        self.folder.join("home")
+    }
+
+    /// What the server says.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.folder.join("server.log")
+    }
+}
 
 /// A running `insula serve`. Dropping it asks it to end and waits for that.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(crate) struct Server {
     child: Option<Child>,
-    folder: PathBuf,
-    home: PathBuf,
+    files: Files,
     port: u16,
-    cache_port: u16,
     ready_after: Duration,
 }
 
 impl Server {
     /// Starts it and waits for the line that says it is ready.
-    pub(super) async fn start(folder: &Folder) -> anyhow::Result<Self> {
+    pub(crate) async fn start(files: &Files) -> anyhow::Result<Self> {
         let began = Instant::now();
-        let log = File::create(folder.log()).context("cannot write the server's log")?;
+        let log = File::create(files.log()).context("cannot write the server's log")?;
         let mut child = Command::new("/proc/self/exe")
             .args(["serve", "--json", "--config"])
-            .arg(folder.config())
+            .arg(files.config())
             .arg("--home")
-            .arg(folder.home())
+            .arg(files.home())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
-            // Ctrl-C is for the demo, which then ends the server in its own time.
+            // Ctrl-C is for whoever set the stage, who then ends the server in its own time.
             .process_group(0)
             .spawn()
             .context("cannot start `insula serve`")?;
         let stdout = child.stdout.take().context("the server has no standard output")?;
-        let mut server = Self {
-            child: Some(child),
-            folder: folder.path().to_owned(),
-            home: folder.home(),
-            port: 0,
-            cache_port: folder.cache_port(),
-            ready_after: Duration::ZERO,
-        };
+        let mut server =
+            Self { child: Some(child), files: files.clone(), port: 0, ready_after: Duration::ZERO };
         let line = timeout(PATIENCE, tokio::task::spawn_blocking(|| first_line(stdout))).await;
         let line = line.context("the server is not ready")???;
         let ready: serde_json::Value = serde_json::from_str(&line)
-            .with_context(|| format!("the server did not start: {}", tail(&folder.log())))?;
+            .with_context(|| format!("the server did not start: {}", tail(&files.log())))?;
         server.port = u16::try_from(ready["port"].as_u64().context("the server names no port")?)?;
         server.ready_after = began.elapsed();
         Ok(server)
     }
 
     /// Its public address.
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port).into()
     }
 
-    /// The raw TCP address of `cache:alice`.
-    pub(super) fn cache(&self) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.cache_port).into()
-    }
-
     /// The control API.
-    pub(super) fn client(&self) -> Client {
-        Client::unix(self.home.join("run/control.sock"))
+    pub(crate) fn client(&self) -> Client {
+        Client::unix(self.files.home().join("run/control.sock"))
     }
 
     /// The folder with everything.
-    pub(super) fn folder(&self) -> &Path {
-        &self.folder
+    pub(crate) fn folder(&self) -> &Path {
+        &self.files.folder
     }
 
     /// Time from its start until it was ready.
-    pub(super) fn ready_after(&self) -> Duration {
+    pub(crate) fn ready_after(&self) -> Duration {
         self.ready_after
     }
 
     /// Asks it to end, and waits. Gives back how long that took.
-    pub(super) async fn stop(mut self) -> anyhow::Result<Duration> {
+    pub(crate) async fn stop(mut self) -> anyhow::Result<Duration> {
         let began = Instant::now();
         let Some(mut child) = self.child.take() else { bail!("the server is not running") };
         kill_process(Pid::from_child(&child), Signal::TERM)?;
         let status = timeout(PATIENCE, tokio::task::spawn_blocking(move || child.wait())).await;
         let status = status.context("the server does not end")???;
         if !status.success() {
-            bail!("the server ended with {status}: {}", tail(&self.folder.join("server.log")));
+            bail!("the server ended with {status}: {}", tail(&self.files.log()));
         }
         Ok(began.elapsed())
     }

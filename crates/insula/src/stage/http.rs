@@ -1,4 +1,4 @@
-//! As much of an HTTP client as the demo needs: one request, one connection, one answer.
+//! As much of an HTTP client as the stage needs: one request, one connection, one answer.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,28 +8,28 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
-/// Longest time any answer may take; the demo's own deadline, not a claim.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest time any answer may take; its own deadline, not a claim.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where a tenant is: the server's address and the tenant's host name.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
-    pub(super) address: SocketAddr,
-    pub(super) host: String,
+pub(crate) struct Place {
+    pub(crate) address: SocketAddr,
+    pub(crate) host: String,
 }
 
 /// An answer.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) body: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: String,
     /// From the first byte sent (connect included) to the first byte received.
-    pub(super) first_byte: Duration,
+    pub(crate) first_byte: Duration,
 }
 
 impl Answer {
     /// The answer, if it is a good one.
-    pub(super) fn good(self) -> anyhow::Result<Self> {
+    pub(crate) fn good(self) -> anyhow::Result<Self> {
         if (200..300).contains(&self.status) {
             return Ok(self);
         }
@@ -37,12 +37,12 @@ impl Answer {
     }
 
     /// The body as JSON.
-    pub(super) fn json(&self) -> anyhow::Result<serde_json::Value> {
+    pub(crate) fn json(&self) -> anyhow::Result<serde_json::Value> {
         serde_json::from_str(&self.body).with_context(|| format!("the answer is not JSON: {}", self.body))
     }
 
     /// A whole number out of the body.
-    pub(super) fn number(&self, name: &str) -> anyhow::Result<i64> {
+    pub(crate) fn number(&self, name: &str) -> anyhow::Result<i64> {
         self.json()?[name]
             .as_i64()
             .with_context(|| format!("no number `{name}` in the answer: {}", self.body))
@@ -51,12 +51,12 @@ impl Answer {
 
 impl Place {
     /// `GET path`.
-    pub(super) async fn get(&self, path: &str) -> anyhow::Result<Answer> {
+    pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Answer> {
         self.ask("GET", path, "").await
     }
 
     /// `POST path`.
-    pub(super) async fn post(&self, path: &str, body: &str) -> anyhow::Result<Answer> {
+    pub(crate) async fn post(&self, path: &str, body: &str) -> anyhow::Result<Answer> {
         self.ask("POST", path, body).await
     }
 
