@@ -1,0 +1,20 @@
+//! The directory of a tenant is a real file system: everything that databases use works in it, and stays.
+
+use crate::ground::{Claim, Ground, Shown, act};
+
+pub(crate) const CLAIM: Claim =
+    Claim { name: "files", says: "the data directory does what databases need", from: "process", run };
+
+fn run(ground: &Ground) -> Shown {
+    let server = ground.serve(include_str!("act.py"), "", &["a", "b"]);
+    let used = act(&server, "app:a", "use", &[]);
+    for what in
+        ["synced", "renamed", "linked", "symlinked", "locked", "mapped", "sparse", "permissions", "sqlite"]
+    {
+        assert_eq!(used[what], true, "{what}: {used}");
+    }
+    server.cli(&["restart", "app:a"]).ok();
+    assert_eq!(act(&server, "app:a", "rows", &[])["rows"], 1000);
+    assert_eq!(act(&server, "app:b", "list", &[])["names"], serde_json::json!([]), "it saw its neighbour's");
+    Shown::Yes
+}

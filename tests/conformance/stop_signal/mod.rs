@@ -1,0 +1,24 @@
+//! A stop is SIGTERM first, with time to end in order; whoever does not take it is killed.
+
+use std::fs;
+
+use crate::ground::{Claim, Ground, Shown, act};
+
+pub(crate) const CLAIM: Claim =
+    Claim { name: "stop_signal", says: "a stop asks before it kills", from: "process", run };
+
+fn run(ground: &Ground) -> Shown {
+    let server = ground.serve(include_str!("act.py"), "stop_timeout = \"2s\"", &["polite", "deaf"]);
+    for name in ["polite", "deaf"] {
+        act(&server, &format!("app:{name}"), "prepare", &[("how", name)]);
+    }
+    let (polite, deaf) = (server.app("app:polite"), server.app("app:deaf"));
+    server.cli(&["stop", "app:polite"]).ok();
+    server.cli(&["stop", "app:deaf"]).ok();
+    assert!(!polite.alive() && !deaf.alive(), "{polite:?} {deaf:?}");
+    let last_words =
+        |name: &str| fs::read_to_string(server.place().data().join("app").join(name).join("last"));
+    assert_eq!(last_words("polite").unwrap(), "in order");
+    assert_eq!(last_words("deaf").unwrap(), "heard, and stayed");
+    Shown::Yes
+}
