@@ -5,7 +5,9 @@
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 
 use anyhow::Context;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
@@ -18,17 +20,59 @@ const HEAD_MAX: usize = 8192;
 /// The listener's own mark; sockets are marked by their number.
 const LISTENER: u64 = u64::MAX;
 
+/// Where clients come in.
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listener {
+    /// At this path; at `PORT` without one.
+    fn open(socket: Option<&Path>) -> anyhow::Result<Self> {
+        if let Some(path) = socket {
+            let listener = UnixListener::bind(path).with_context(|| format!("`{}`", path.display()))?;
+            listener.set_nonblocking(true)?;
+            return Ok(Self::Unix(listener));
+        }
+        let port: u16 = std::env::var("PORT").context("`PORT` is not set")?.parse().context("`PORT`")?;
+        let listener = TcpListener::bind(("127.0.0.1", port)).with_context(|| format!("port {port}"))?;
+        listener.set_nonblocking(true)?;
+        Ok(Self::Tcp(listener))
+    }
+
+    /// The next client. Of a connection on a Unix socket only what all streams can do is used.
+    fn accept(&self) -> std::io::Result<TcpStream> {
+        let stream = match self {
+            Self::Unix(listener) => TcpStream::from(OwnedFd::from(listener.accept()?.0)),
+            Self::Tcp(listener) => {
+                let (stream, _) = listener.accept()?;
+                stream.set_nodelay(true)?;
+                stream
+            }
+        };
+        stream.set_nonblocking(true)?;
+        Ok(stream)
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(listener) => listener.as_fd(),
+        }
+    }
+}
+
 /// A client and what it has sent of a request so far.
 struct Client {
     stream: TcpStream,
     head: Vec<u8>,
 }
 
-/// Serves on `PORT` until killed.
-pub(crate) fn serve() -> anyhow::Result<()> {
-    let port: u16 = std::env::var("PORT").context("`PORT` is not set")?.parse().context("`PORT`")?;
-    let listener = TcpListener::bind(("127.0.0.1", port)).with_context(|| format!("port {port}"))?;
-    listener.set_nonblocking(true)?;
+/// Serves until killed.
+pub(crate) fn serve(socket: Option<&Path>) -> anyhow::Result<()> {
+    let listener = Listener::open(socket)?;
     let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {BODY}\r\n\r\n{}", "x".repeat(BODY));
     let poll = epoll::create(CreateFlags::CLOEXEC)?;
     epoll::add(&poll, &listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
@@ -54,10 +98,8 @@ pub(crate) fn serve() -> anyhow::Result<()> {
     }
 }
 
-fn accept(poll: impl AsFd, listener: &TcpListener, clients: &mut HashMap<u64, Client>) -> anyhow::Result<()> {
-    while let Ok((stream, _)) = listener.accept() {
-        stream.set_nonblocking(true)?;
-        stream.set_nodelay(true)?;
+fn accept(poll: impl AsFd, listener: &Listener, clients: &mut HashMap<u64, Client>) -> anyhow::Result<()> {
+    while let Ok(stream) = listener.accept() {
         let mark = u64::from(stream.as_raw_fd().unsigned_abs());
         epoll::add(&poll, &stream, EventData::new_u64(mark), EventFlags::IN)?;
         clients.insert(mark, Client { stream, head: Vec::with_capacity(HEAD_MAX) });

@@ -29,6 +29,14 @@ command = "./insula-bench chatter"
 command = "./insula-bench app"
 network = "host"
 
+# The same behind walls, with the network of its own that services have unless they say otherwise.
+[service.walled]
+command = "./insula-bench app"
+
+# The same on a Unix socket.
+[service.unix]
+command = "./insula-bench app {socket}"
+
 [service.cold]
 command = "./insula-bench app"
 idle_timeout = "50ms"
@@ -71,6 +79,8 @@ health = { path = "/", interval = "100ms", timeout = "90ms", failures = 100 }
 [instances]
 chatter = ["a"]
 hot = ["a"]
+walled = ["a"]
+unix = ["a"]
 cold = ["a"]
 bare = ["a"]
 crash = ["a"]
@@ -182,6 +192,13 @@ impl Cloud {
             // The command line has no verb that waits for them.
             thread::park_timeout(Duration::from_millis(10));
         }
+    }
+
+    /// The process of an instance that runs.
+    pub(crate) fn app_pid(&self, name: &str) -> anyhow::Result<u32> {
+        let detail = self.ask(&["inspect", name])?;
+        let pid = detail["processes"]["app_pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
+        pid.with_context(|| format!("no process of `{name}`"))
     }
 
     /// Processes of the daemon alone: parent and worker, without agents and applications.

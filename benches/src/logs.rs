@@ -61,12 +61,13 @@ pub(crate) fn measure(cloud: &Cloud, extent: Extent) -> anyhow::Result<Vec<Table
     let mut ingest =
         Table::new("log ingest, pipe to searchable", "lines/s", &["floor: SQLite alone", "insula"]);
     crate::http::first_answer(cloud.port, "a.chatter.localhost", crate::http::SELDOM)?;
+    let before = count(cloud)?;
     for round in 0..ROUNDS {
         ingest.add(0, floor.round(round, extent.lines)?);
         ingest.add(1, insula(cloud, round, extent.lines)?);
     }
     let wanted = ROUNDS * (extent.lines + 1);
-    let stored = count(cloud)?;
+    let stored = count(cloud)? - before;
     anyhow::ensure!(stored == wanted, "{} of {wanted} lines were lost", wanted - stored);
     let mut tables = vec![ingest];
     let mut api = Api::connect(cloud)?;
@@ -89,16 +90,38 @@ pub(crate) fn measure(cloud: &Cloud, extent: Extent) -> anyhow::Result<Vec<Table
 
 /// Lines per second: from the request that makes the app write until the last of its lines is found.
 fn insula(cloud: &Cloud, round: u64, lines: u64) -> anyhow::Result<f64> {
-    let head = Api::connect(cloud)?.get("/v1/logs?limit=1")?["head"].as_u64().context("no head")?;
-    let mut follow = Api::connect(cloud)?;
-    let path = format!("/v1/logs?search={}&after={head}", end(round));
-    follow.ask(&path, "Accept: text/event-stream\r\n")?;
-    follow.until(": so far")?;
+    let told = Told::after_this(cloud, round)?;
     let started = Instant::now();
-    let mut app = TcpStream::connect(("127.0.0.1", cloud.port))?;
-    app.write_all(format!("GET /{round}/{lines} HTTP/1.1\r\nHost: a.chatter.localhost\r\n\r\n").as_bytes())?;
-    follow.until("data: ")?;
+    chat(cloud, round, lines, None)?;
+    told.wait()?;
     Ok(rate(lines, started))
+}
+
+/// Makes the app write so many lines, and one that ends the round; not more than `rate` each second.
+pub(crate) fn chat(cloud: &Cloud, round: u64, lines: u64, rate: Option<u32>) -> anyhow::Result<()> {
+    let mut app = TcpStream::connect(("127.0.0.1", cloud.port))?;
+    let rate = rate.unwrap_or(0);
+    let head = format!("GET /{round}/{lines}/{rate} HTTP/1.1\r\nHost: a.chatter.localhost\r\n\r\n");
+    Ok(app.write_all(head.as_bytes())?)
+}
+
+/// The end of a round, once it can be found.
+pub(crate) struct Told(Api);
+
+impl Told {
+    /// Follows a search for it from now on.
+    pub(crate) fn after_this(cloud: &Cloud, round: u64) -> anyhow::Result<Self> {
+        let head = Api::connect(cloud)?.get("/v1/logs?limit=1")?["head"].as_u64().context("no head")?;
+        let mut follow = Api::connect(cloud)?;
+        let path = format!("/v1/logs?search={}&after={head}", end(round));
+        follow.ask(&path, "Accept: text/event-stream\r\n")?;
+        follow.until(": so far")?;
+        Ok(Self(follow))
+    }
+
+    pub(crate) fn wait(mut self) -> anyhow::Result<()> {
+        self.0.until("data: ")
+    }
 }
 
 fn rate(lines: u64, started: Instant) -> f64 {
@@ -106,7 +129,7 @@ fn rate(lines: u64, started: Instant) -> f64 {
 }
 
 /// How many lines of the app are stored.
-fn count(cloud: &Cloud) -> anyhow::Result<u64> {
+pub(crate) fn count(cloud: &Cloud) -> anyhow::Result<u64> {
     let (mut api, mut after, mut all) = (Api::connect(cloud)?, 0, 0);
     loop {
         let path = format!("/v1/logs?instance=chatter:a&order=oldest&limit=1000&after={after}");

@@ -16,14 +16,16 @@ mod floor;
 mod http;
 mod logs;
 mod memory;
+mod noise;
 mod peers;
 mod process;
 mod proxy;
 mod table;
 mod wake;
+mod wrk;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -55,7 +57,7 @@ struct Extent {
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
     let ended = match args.next().as_deref() {
-        Some(APP) => app::serve(),
+        Some(APP) => app::serve(args.next().as_deref().map(Path::new)),
         Some(CHATTER) => chatter::serve(),
         first => run(first.map(PathBuf::from), args.collect()),
     };
@@ -73,7 +75,7 @@ fn main() -> ExitCode {
 }
 
 /// What can be measured by itself.
-const PARTS: [&str; 5] = ["memory", "proxy", "wake", "crash", "logs"];
+const PARTS: [&str; 6] = ["memory", "proxy", "noise", "wake", "crash", "logs"];
 
 /// `insula-bench PATH-OF-INSULA [quick] [PART...]`; without a part, all of them.
 fn run(insula: Option<PathBuf>, mut words: Vec<String>) -> anyhow::Result<()> {
@@ -93,6 +95,7 @@ fn run(insula: Option<PathBuf>, mut words: Vec<String>) -> anyhow::Result<()> {
     if words != ["logs"] {
         peers::check()?;
     }
+    peers::versions()?;
     say(&format!("load before: {}", process::load()?))?;
     let mut cloud = cloud::Cloud::start(&insula)?;
     // First: what load leaves behind in an allocator would hide the growth.
@@ -101,6 +104,9 @@ fn run(insula: Option<PathBuf>, mut words: Vec<String>) -> anyhow::Result<()> {
     }
     if wanted("proxy") {
         proxy::measure(&cloud, extent)?.iter().try_for_each(show)?;
+    }
+    if wanted("noise") {
+        noise::measure(&cloud, extent)?.iter().try_for_each(show)?;
     }
     if wanted("wake") {
         wake::measure(&cloud, extent)?.iter().try_for_each(show)?;

@@ -2,19 +2,27 @@
 
 use std::fs;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::Context;
 
 use crate::http;
 
-const CONFIG: &str = include_str!("../nginx.conf");
+const NGINX: &str = include_str!("../nginx.conf");
+const CADDY: &str = include_str!("../caddy.Caddyfile");
+const TENEMENT: &str = include_str!("../tenement.toml");
+
+/// The program of tenement, if it is there: it is no package of the distribution, and its build is long.
+pub(crate) const TENEMENT_PROGRAM: &str = "ten";
+/// How it comes there.
+const TENEMENT_INSTALL: &str = "cargo install --locked tenement-cli";
 
 /// Programs that take part, and the package of each.
-const PROGRAMS: [(&str, &str); 5] = [
+const PROGRAMS: [(&str, &str); 6] = [
     ("cc", "gcc"),
     ("nginx", "nginx-light"),
+    ("caddy", "caddy"),
     ("wrk", "wrk"),
     ("python3", "python3-minimal"),
     ("node", "nodejs"),
@@ -22,17 +30,35 @@ const PROGRAMS: [(&str, &str); 5] = [
 
 /// Fails when a peer is not there, and says how to get it.
 pub(crate) fn check() -> anyhow::Result<()> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let there = |name: &str| {
-        std::env::split_paths(&path).chain(["/usr/sbin".into()]).any(|dir| dir.join(name).is_file())
-    };
-    let missing: Vec<_> = PROGRAMS.iter().filter(|(name, _)| !there(name)).collect();
+    let missing: Vec<_> = PROGRAMS.iter().filter(|(name, _)| find(name).is_none()).collect();
     if missing.is_empty() {
         return Ok(());
     }
     let names: Vec<_> = missing.iter().map(|(name, _)| format!("`{name}`")).collect();
     let packages: Vec<_> = missing.iter().map(|(_, package)| *package).collect();
     anyhow::bail!("{} not installed; run `apt-get install {}`", names.join(", "), packages.join(" "))
+}
+
+/// Where a program is.
+fn find(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into()])
+        .map(|dir| dir.join(name))
+        .find(|file| file.is_file())
+}
+
+/// Says which versions are compared.
+pub(crate) fn versions() -> anyhow::Result<()> {
+    for (name, flag) in [("nginx", "-v"), ("caddy", "version"), ("wrk", "-v"), ("node", "--version")] {
+        let Some(program) = find(name) else { continue };
+        let output = Command::new(program).arg(flag).output().with_context(|| format!("`{name}`"))?;
+        // Some tell it on the one, some on the other; `wrk` has more to say.
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text);
+        crate::say(&format!("{name}: {}", text.lines().next().unwrap_or_default()))?;
+    }
+    Ok(())
 }
 
 /// A process that ends with this value.
@@ -65,22 +91,67 @@ impl Drop for Running {
     }
 }
 
-/// nginx in front of a backend, until dropped.
-pub(crate) fn nginx(dir: &Path, backend: u16, log: bool) -> anyhow::Result<(Running, u16)> {
-    fs::create_dir_all(dir)?;
+/// A proxy that runs until dropped, and where it listens.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    running: Running,
+    pub(crate) port: u16,
+}
+
+impl Peer {
+    pub(crate) fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+}
+
+/// nginx in front of a backend.
+pub(crate) fn nginx(dir: &Path, backend: u16, log: bool) -> anyhow::Result<Peer> {
+    let access_log = if log { format!("{}/access.log combined", dir.display()) } else { "off".to_owned() };
     let port = http::free_port()?;
-    let at = dir.display().to_string();
-    let access_log = if log { format!("{at}/access.log combined") } else { "off".to_owned() };
-    let config = CONFIG
-        .replace("@dir@", &at)
-        .replace("@access_log@", &access_log)
-        .replace("@backend@", &backend.to_string())
-        .replace("@port@", &port.to_string());
-    let file = dir.join("nginx.conf");
-    fs::write(&file, config)?;
-    let running = Running::start(
-        Command::new("nginx").env("PATH", "/usr/sbin:/usr/bin:/bin").arg("-c").arg(&file).arg("-p").arg(dir),
-    )?;
-    http::first_answer(port, "app", http::SELDOM).context("nginx does not answer")?;
-    Ok((running, port))
+    let numbers = [("@backend@", backend.to_string()), ("@port@", port.to_string())];
+    let file = configure(dir, "nginx.conf", &NGINX.replace("@access_log@", &access_log), &numbers)?;
+    let program = find("nginx").context("no `nginx`")?;
+    let running = Running::start(Command::new(program).arg("-c").arg(&file).arg("-p").arg(dir))?;
+    answering(running, port, "app", "nginx")
+}
+
+/// caddy in front of a backend, with access log and metrics.
+pub(crate) fn caddy(dir: &Path, backend: u16) -> anyhow::Result<Peer> {
+    let port = http::free_port()?;
+    let numbers = [("@backend@", backend.to_string()), ("@port@", port.to_string())];
+    let file = configure(dir, "Caddyfile", CADDY, &numbers)?;
+    let program = find("caddy").context("no `caddy`")?;
+    let mut command = Command::new(program);
+    // What it keeps between runs goes with the folder.
+    command.env("HOME", dir).args(["run", "--adapter", "caddyfile", "--config"]).arg(&file);
+    answering(Running::start(&mut command)?, port, "app", "caddy")
+}
+
+/// tenement with the application as its own child; `None`, and said so, where it is not installed.
+pub(crate) fn tenement(dir: &Path, app: &Path) -> anyhow::Result<Option<Peer>> {
+    let Some(program) = find(TENEMENT_PROGRAM) else {
+        let text =
+            format!("tenement is not measured: no `{TENEMENT_PROGRAM}`; `{TENEMENT_INSTALL}` makes it");
+        return crate::say(&text).map(|()| None);
+    };
+    let port = http::free_port()?;
+    configure(dir, "tenement.toml", TENEMENT, &[("@program@", app.display().to_string())])?;
+    let mut command = Command::new(program);
+    command.current_dir(dir).env("HOME", dir).args(["serve", "--port", &port.to_string()]);
+    answering(Running::start(&mut command)?, port, "a.hot.localhost", "tenement").map(Some)
+}
+
+/// Writes a configuration with all places filled in.
+fn configure(dir: &Path, name: &str, text: &str, places: &[(&str, String)]) -> anyhow::Result<PathBuf> {
+    fs::create_dir_all(dir)?;
+    let text = text.replace("@dir@", &dir.display().to_string());
+    let text = places.iter().fold(text, |text, (place, value)| text.replace(place, value));
+    let file = dir.join(name);
+    fs::write(&file, text)?;
+    Ok(file)
+}
+
+fn answering(running: Running, port: u16, host: &str, name: &str) -> anyhow::Result<Peer> {
+    http::first_answer(port, host, http::SELDOM).with_context(|| format!("{name} does not answer"))?;
+    Ok(Peer { running, port })
 }

@@ -82,6 +82,13 @@ fn tree(pids: &[u32]) -> anyhow::Result<Vec<u32>> {
     Ok(all)
 }
 
+/// What a process has started, where that is one process.
+pub(crate) fn only_child(pid: u32) -> anyhow::Result<u32> {
+    let all = tree(&[pid])?;
+    anyhow::ensure!(all.len() == 2, "{} processes instead of one and its child", all.len());
+    Ok(all[1])
+}
+
 /// The load of the machine: 1, 5 and 15 minutes.
 pub(crate) fn load() -> anyhow::Result<String> {
     let text = fs::read_to_string("/proc/loadavg").context("cannot read the load")?;

@@ -1,4 +1,4 @@
-//! Results: for each subject its rounds, its median, and what that is beside the first subject.
+//! Results: for each subject its rounds, its median, and what that is beside one of the subjects.
 
 use std::fmt;
 
@@ -8,13 +8,19 @@ pub(crate) struct Table {
     title: String,
     unit: &'static str,
     rows: Vec<(String, Vec<f64>)>,
+    base: usize,
 }
 
 impl Table {
     /// A table of these subjects; the first is what the others are compared with.
     pub(crate) fn new(title: impl Into<String>, unit: &'static str, subjects: &[&str]) -> Self {
         let rows = subjects.iter().map(|name| ((*name).to_owned(), Vec::new())).collect();
-        Self { title: title.into(), unit, rows }
+        Self { title: title.into(), unit, rows, base: 0 }
+    }
+
+    /// Another row than the first is what the others are compared with.
+    pub(crate) fn beside(self, base: usize) -> Self {
+        Self { base, ..self }
     }
 
     /// Adds one measurement of a subject.
@@ -28,10 +34,10 @@ impl Table {
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} ({})", self.title, self.unit)?;
-        let first = self.rows.first().map_or(f64::NAN, |(_, values)| quantile(values, 0.5));
+        let base = self.rows.get(self.base).map_or(f64::NAN, |(_, values)| quantile(values, 0.5));
         for (name, values) in &self.rows {
             let (p50, p90) = (quantile(values, 0.5), quantile(values, 0.9));
-            let ratio = p50 / first;
+            let ratio = p50 / base;
             write!(f, "  {name:<34} p50 {p50:>9.2}  p90 {p90:>9.2}  x{ratio:<6.2} [")?;
             for (at, value) in values.iter().enumerate() {
                 write!(f, "{}{value:.1}", if at == 0 { "" } else { " " })?;
@@ -73,12 +79,14 @@ mod tests {
     }
 
     #[test]
-    fn a_table_compares_with_its_first_row() {
+    fn a_table_compares_with_one_of_its_rows() {
         let mut table = Table::new("title", "ms", &["floor", "it"]);
         [1.0, 3.0, 2.0].into_iter().for_each(|v| table.add(0, v));
         [4.0, 5.0, 3.0].into_iter().for_each(|v| table.add(1, v));
         let text = table.to_string();
         assert!(text.starts_with("title (ms)\n"), "{text}");
         assert!(text.contains("x1.00") && text.contains("x2.00") && text.contains("[4.0 5.0 3.0]"), "{text}");
+        let text = table.beside(1).to_string();
+        assert!(text.contains("x0.50") && text.contains("x1.00") && !text.contains("x2.00"), "{text}");
     }
 }
