@@ -66,6 +66,22 @@ impl Run {
         self.gate.enter().then(|| Lease { run: Arc::clone(self), woke })
     }
 
+    /// A connection of its own.
+    pub(crate) async fn connect(self: &Arc<Self>) -> io::Result<Upstream> {
+        let stream = self.connector.connect().await?;
+        Ok(Upstream::new(stream, self))
+    }
+
+    /// An idle connection that an earlier exchange left behind and that is still clean.
+    pub(crate) fn idle(self: &Arc<Self>) -> Option<Upstream> {
+        loop {
+            let stream = self.pool().pop()?;
+            if is_clean(&stream) {
+                return Some(Upstream::new(stream, self));
+            }
+        }
+    }
+
     /// Closes the idle connections. Called after the gate was closed; none is kept from then on.
     pub(crate) fn drop_idle(&self) {
         let idle = std::mem::take(&mut *self.pool());
@@ -137,20 +153,14 @@ impl Lease {
     /// # Errors
     /// When the workload does not accept: it may have ended a moment ago.
     pub async fn connect(&self) -> io::Result<Upstream> {
-        let stream = self.run.connector.connect().await?;
-        Ok(Upstream::new(stream, &self.run))
+        self.run.connect().await
     }
 
     /// An idle connection that an earlier exchange left behind and that is still clean; `None` if there is
     /// none.
     #[must_use]
     pub fn reuse(&self) -> Option<Upstream> {
-        loop {
-            let stream = self.run.pool().pop()?;
-            if is_clean(&stream) {
-                return Some(Upstream::new(stream, &self.run));
-            }
-        }
+        self.run.idle()
     }
 
     /// Gives the lease up at once. The future resolves when this run of the instance takes no more requests:
@@ -169,9 +179,9 @@ impl Lease {
         Arc::ptr_eq(&self.run, &upstream.run) && upstream.is_clean()
     }
 
-    /// Where the instance accepts connections.
-    pub(crate) fn connector(&self) -> Arc<dyn Connect> {
-        Arc::clone(&self.run.connector)
+    /// The run that it is a lease of.
+    pub(crate) fn run(&self) -> &Arc<Run> {
+        &self.run
     }
 
     /// A lease that no keeper knows of, for tests and tools.
@@ -373,6 +383,15 @@ impl LeaseError {
 }
 
 #[cfg(test)]
+impl Run {
+    /// A run of a workload at this address.
+    pub(crate) fn at(address: std::net::SocketAddr) -> Arc<Self> {
+        let connector = Arc::new(tests::Loopback(address));
+        Self::new("app:a".parse().expect("a name"), connector, Duration::from_secs(1), Protocol::Http1)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use insula_isolation::BoxFuture;
     use tokio::io::AsyncWriteExt;
@@ -381,7 +400,7 @@ mod tests {
     use super::*;
 
     #[derive(Debug)]
-    struct Loopback(std::net::SocketAddr);
+    pub(super) struct Loopback(pub(super) std::net::SocketAddr);
 
     impl Connect for Loopback {
         fn connect(&self) -> BoxFuture<'_, io::Result<Stream>> {

@@ -8,6 +8,7 @@
 //! The keeper checks health too, but only every `interval`, and restarts what is ill. Who deploys wants to
 //! know as soon as can be, and does not want to wait for a restart: the end of the run is the end here.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use insula_spec::InstanceName;
@@ -111,7 +112,7 @@ impl Services {
     async fn check_once(&self, lease: &Lease, rule: &HealthCheck, deadline: Instant) -> Result<(), String> {
         let host = health::host(lease.instance(), &self.shared.plan().config.settings.domain);
         let limit = deadline.min(Instant::now() + rule.timeout);
-        match timeout_at(limit, health::check(lease.connector(), host, rule.path.clone())).await {
+        match timeout_at(limit, health::check(Arc::clone(lease.run()), host, rule.path.clone())).await {
             Ok(checked) => checked.map_err(|e| e.to_string()),
             Err(_) => Err(format!("`GET {}` was not answered in time", rule.path)),
         }

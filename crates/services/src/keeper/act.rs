@@ -141,12 +141,13 @@ impl Keeper {
     }
 
     fn begin_check(&mut self) {
-        let (Some(sandbox), Some(rule)) = (&self.sandbox, &self.site.spec.health) else { return };
+        let (Some(run), Some(rule)) = (&self.run, &self.site.spec.health) else { return };
         let host = health::host(&self.site.name, &self.site.shared.plan().config.settings.domain);
-        let (connector, path) = (sandbox.connector(), rule.path.clone());
-        self.check = Some(Box::pin(async move {
-            health::check(connector, host, path).await.map_err(|e| e.to_string().into())
-        }));
+        let (run, path) = (Arc::clone(run), rule.path.clone());
+        self.check =
+            Some(Box::pin(
+                async move { health::check(run, host, path).await.map_err(|e| e.to_string().into()) },
+            ));
     }
 
     fn note(&mut self, note: &Note) {
