@@ -53,8 +53,21 @@ impl Stream {
     /// Those of `recv(2)`.
     pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
         let mut buf = ReadBuf::new(buf);
-        self.try_io(Interest::READABLE, |fd| dontwait::receive(fd, &mut buf))?;
+        self.receive(&mut buf)?;
         Ok(buf.filled().len())
+    }
+
+    /// Receives once. What comes short of the room was all there was, so the socket is not asked again before the
+    /// kernel says that there is more.
+    fn receive(&self, buf: &mut ReadBuf<'_>) -> io::Result<()> {
+        let before = buf.filled().len();
+        let received = self.try_io(Interest::READABLE, |fd| {
+            dontwait::receive(fd, buf)?;
+            let all = buf.filled().len() > before && buf.remaining() > 0;
+            if all { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        });
+        // The error was for the runtime alone, which forgets only what it knew before the call.
+        if buf.filled().len() > before { Ok(()) } else { received }
     }
 
     /// Calls when the socket was last seen ready; `WouldBlock` from the call clears that.
@@ -92,7 +105,7 @@ impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
             ready!(self.poll_read_ready(cx))?;
-            let result = self.try_io(Interest::READABLE, |fd| dontwait::receive(fd, buf));
+            let result = self.receive(buf);
             if !would_block(&result) {
                 return Poll::Ready(result);
             }
@@ -142,7 +155,7 @@ mod tests {
     use std::time::Duration;
 
     use rustix::io::ioctl_fionbio;
-    use tokio::io::AsyncWriteExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
 
@@ -172,5 +185,23 @@ mod tests {
         let ((), sent) = tokio::join!(write, async { tell.send(()) });
         sent.unwrap();
         assert_eq!(reader.join().unwrap(), (true, LEN), "the write held up the runtime's only thread");
+    }
+
+    #[tokio::test]
+    async fn what_comes_after_a_short_read_is_not_missed() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut ours = Stream::Unix(ours);
+        let mut room = [0; 16];
+        for text in [&b"one"[..], b"another", b"exactly sixteen!"] {
+            theirs.write_all(text).await.unwrap();
+            let n = ours.read(&mut room).await.unwrap();
+            assert_eq!(&room[..n], text);
+            assert!(would_block(&ours.try_read(&mut room)), "nothing is left of it");
+        }
+        theirs.write_all(b"last").await.unwrap();
+        drop(theirs);
+        assert_eq!(ours.read(&mut room).await.unwrap(), 4);
+        assert_eq!(ours.read(&mut room).await.unwrap(), 0);
+        assert_eq!(ours.try_read(&mut room).unwrap(), 0, "an end is never forgotten");
     }
 }

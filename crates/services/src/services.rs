@@ -177,7 +177,7 @@ impl Services {
             Keeper::new(site, inbox, seat, &entry.status).retry_at(entry.retry_at).at_level(entry.level);
         let posted = post(&sender);
         entry.keeper = Some(sender);
-        shared.keepers.spawn(keeper.run());
+        shared.keepers.spawn_on(keeper.run(), &shared.runtime);
         Ok(posted)
     }
 

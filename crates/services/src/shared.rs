@@ -7,6 +7,7 @@ use std::time::Duration;
 use insula_isolation::{Backend, Registry, Unavailable};
 use insula_spec::{Config, IdRange, InstanceName, ServiceName, ServiceSpec};
 use insula_store::{IdRangeError, Store};
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -58,6 +59,8 @@ pub(crate) struct Shared {
     pub(crate) launches: Semaphore,
     pub(crate) phase: watch::Sender<Phase>,
     pub(crate) keepers: TaskTracker,
+    /// Where keepers live, whoever calls them.
+    pub(crate) runtime: Handle,
     pub(crate) pumps: TaskTracker,
     /// Tells pumps to end, whatever is still to come.
     pub(crate) pumps_end: CancellationToken,
@@ -78,6 +81,7 @@ pub(crate) enum HostIdsError {
 }
 
 impl Shared {
+    /// For keepers on the runtime that this is called on.
     pub(crate) fn new(config: Arc<Config>, registry: Registry, store: Store) -> Arc<Self> {
         Arc::new(Self {
             plan: RwLock::new(Plan::new(config)),
@@ -90,6 +94,7 @@ impl Shared {
             launches: Semaphore::new(LAUNCHES),
             phase: watch::Sender::new(Phase::Serving),
             keepers: TaskTracker::new(),
+            runtime: Handle::current(),
             pumps: TaskTracker::new(),
             pumps_end: CancellationToken::new(),
         })

@@ -7,10 +7,12 @@
 //! answers through them too.
 
 use std::io;
+use std::os::unix::net::UnixStream as Pair;
 use std::time::Duration;
 
 use axum::{Extension, Router};
 use tokio::net::UnixStream;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -26,11 +28,15 @@ pub struct Inside {
     router: Router,
     tasks: TaskTracker,
     stop: CancellationToken,
+    /// Where the API runs, whoever asks.
+    runtime: Handle,
 }
 
 impl Inside {
+    /// Of the runtime that this is called on.
     pub(super) fn new(router: Router, stop: CancellationToken) -> Self {
-        Self { router: router.layer(Extension(Origin::Network)), tasks: TaskTracker::new(), stop }
+        let router = router.layer(Extension(Origin::Network));
+        Self { router, tasks: TaskTracker::new(), stop, runtime: Handle::current() }
     }
 
     /// A new connection. It ends when either side is dropped, and after its answer once `stop` is cancelled.
@@ -38,10 +44,17 @@ impl Inside {
     /// # Errors
     /// When no socket pair can be made.
     pub fn connect(&self) -> io::Result<UnixStream> {
-        let (near, far) = UnixStream::pair()?;
+        let (near, far) = Pair::pair()?;
+        near.set_nonblocking(true)?;
+        far.set_nonblocking(true)?;
         let (router, stop) = (self.router.clone(), self.stop.clone());
         let http = listen::http(HEAD_TIMEOUT);
-        self.tasks.spawn(async move { listen::connection(&http, far, router, stop).await });
-        Ok(near)
+        let far = {
+            let _there = self.runtime.enter();
+            UnixStream::from_std(far)?
+        };
+        let serve = async move { listen::connection(&http, far, router, stop).await };
+        self.tasks.spawn_on(serve, &self.runtime);
+        UnixStream::from_std(near)
     }
 }

@@ -1,13 +1,14 @@
 //! Accepting connections.
 //!
 //! ```text
-//! permit ──► accept ──► task per connection ──► permit back
+//! permit ──► accept ──► a hand: task per connection ──► permit back
 //!    drain: the kernel's queue is emptied once, every connection ends by itself, then `serve` returns
 //! ```
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -121,7 +122,7 @@ impl<T: Tenants> Proxy<T> {
         serve: F,
     ) -> Result<(), ListenError>
     where
-        F: Fn(TcpStream, SocketAddr) -> Fut,
+        F: Fn(TcpStream, SocketAddr) -> Fut + Clone + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
         let listener = register(listener)?;
@@ -132,9 +133,13 @@ impl<T: Tenants> Proxy<T> {
                 // The peer is gone already; serving the connection will find out.
                 tracing::debug!(%error, "cannot set the options of a connection");
             }
-            let served = serve(stream, peer);
-            tracker.spawn(async move {
-                served.await;
+            let serve = serve.clone();
+            self.shared.settings.hands.give(&tracker, move || async move {
+                // Registered where it is carried.
+                match TcpStream::from_std(stream) {
+                    Ok(stream) => serve(stream, peer).await,
+                    Err(error) => tracing::warn!(%error, "cannot register a connection"),
+                }
                 drop(permit);
             });
         };
@@ -155,7 +160,8 @@ impl<T: Tenants> Proxy<T> {
     async fn accept_one(&self, listener: &TcpListener) -> Option<Accepted> {
         let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
         loop {
-            match listener.accept().await {
+            let accepted = listener.accept().await;
+            match accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
                 Ok((stream, peer)) => return Some(Accepted { permit, stream, peer }),
                 Err(error) => pause_after(&error).await,
             }
@@ -170,7 +176,7 @@ impl<T: Tenants> Proxy<T> {
             let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
             let accepted = listener.as_ref().ok()?.accept().and_then(|(stream, peer)| {
                 stream.set_nonblocking(true)?;
-                Ok(Accepted { permit, stream: TcpStream::from_std(stream)?, peer })
+                Ok(Accepted { permit, stream, peer })
             });
             match accepted {
                 Ok(accepted) => Some(accepted),
@@ -187,17 +193,18 @@ impl<T: Tenants> Proxy<T> {
 /// Most connections taken from the kernel's queue when a drain begins; Linux queues no more by default.
 const QUEUE_MAX: usize = 4096;
 
-/// A connection and the right to serve it.
+/// A connection, not registered with any runtime yet, and the right to serve it.
 #[derive(Debug)]
 struct Accepted {
     permit: OwnedSemaphorePermit,
-    stream: TcpStream,
+    stream: std::net::TcpStream,
     peer: SocketAddr,
 }
 
 /// Small writes go at once, and a peer that vanished is noticed.
-fn tune(stream: &TcpStream, keepalive: Keepalive) -> io::Result<()> {
-    stream.set_nodelay(true)?;
+fn tune(stream: impl AsFd, keepalive: Keepalive) -> io::Result<()> {
+    let stream = stream.as_fd();
+    sockopt::set_tcp_nodelay(stream, true)?;
     sockopt::set_tcp_keepidle(stream, keepalive.idle)?;
     sockopt::set_tcp_keepintvl(stream, keepalive.interval)?;
     sockopt::set_tcp_keepcnt(stream, keepalive.probes)?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::public::apex::Door;
+use crate::public::hands::Hands;
 use crate::public::observe::RequestIds;
 use crate::public::routes::Routes;
 
@@ -47,6 +48,8 @@ pub struct Settings {
     pub retiring: CancellationToken,
     /// Who names the exchanges.
     pub ids: Arc<RequestIds>,
+    /// The threads that carry connections.
+    pub hands: Hands,
 }
 
 impl Settings {
@@ -69,6 +72,7 @@ impl Settings {
             drain_grace: Duration::from_secs(1),
             retiring: CancellationToken::new(),
             ids: Arc::default(),
+            hands: Hands::default(),
         }
     }
 }

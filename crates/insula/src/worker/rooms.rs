@@ -11,7 +11,7 @@ use anyhow::Context;
 use insula_api::Timestamp;
 use insula_edge::control::{Admission, Control, Gauge, Keys, Limits, Live, Place};
 use insula_edge::observe::{self, Observe};
-use insula_edge::public::{Door, Observer, Proxy, RequestIds, Routes, Settings, TrustedProxies};
+use insula_edge::public::{Door, Hands, Observer, Proxy, RequestIds, Routes, Settings, TrustedProxies};
 use insula_isolation::{Engine, EngineConfig};
 use insula_services::Services;
 use insula_spec::config::AccessLog;
@@ -138,6 +138,7 @@ impl Rooms {
             ids,
             retiring: self.retiring.clone(),
             control: Some(door),
+            hands: Hands::start()?,
             ..Settings::new(domain)
         };
         let observer: Arc<dyn Observer> = self.observe.clone();

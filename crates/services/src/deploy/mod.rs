@@ -87,7 +87,7 @@ impl Services {
         work: impl Future<Output = Result<T, DeployError>> + Send + 'static,
     ) -> Result<T, DeployError> {
         let mut phase = self.shared.phase.subscribe();
-        let task = self.shared.keepers.spawn(async move {
+        let guarded = async move {
             let _claim = claim;
             let over = async { phase.wait_for(|phase| *phase != Phase::Serving).await.map(|_| ()).ok() };
             tokio::select! {
@@ -95,7 +95,8 @@ impl Services {
                 _ = over => Err(DeployError::ShuttingDown),
                 done = work => done,
             }
-        });
+        };
+        let task = self.shared.keepers.spawn_on(guarded, &self.shared.runtime);
         task.await.unwrap_or(Err(DeployError::ShuttingDown))
     }
 
