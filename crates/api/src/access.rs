@@ -129,7 +129,7 @@ pub struct AuditRecord {
     pub who: Who,
     /// From which address; `None` over the Unix socket.
     pub address: Option<String>,
-    /// The method.
+    /// The method; `LOCAL` for what was asked of the daemon's own process, where `path` is the command.
     pub method: String,
     /// The template of the path.
     pub path: String,
@@ -161,6 +161,8 @@ pub enum Who {
     },
     /// Somebody on the loopback of a daemon that asks for no token.
     Anonymous,
+    /// Whoever sent the daemon a signal.
+    Signal,
 }
 
 impl fmt::Display for Who {
@@ -169,6 +171,7 @@ impl fmt::Display for Who {
             Self::Unix { uid } => write!(f, "user {uid}"),
             Self::Token { id, name } => write!(f, "token {id} ({name})"),
             Self::Anonymous => f.write_str("anonymous"),
+            Self::Signal => f.write_str("signal"),
         }
     }
 }

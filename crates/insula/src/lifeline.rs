@@ -28,6 +28,8 @@ use insula_spec::{InstanceName, ServiceName};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use crate::deed::{Deed, Ending};
+
 /// Longest message, in bytes.
 const MESSAGE_MAX: usize = 128 << 10;
 
@@ -85,6 +87,8 @@ pub(crate) enum ToWorker {
     Go,
     /// Are you there?
     Ping,
+    /// Write down what was asked for and how it ended.
+    Record(Deed, Ending),
 }
 
 /// Who the worker is.
@@ -109,6 +113,9 @@ pub(crate) struct Boot {
     pub(crate) standby: bool,
     /// Services whose running instances are to be started anew.
     pub(crate) restart: Vec<ServiceName>,
+    /// Why it stands by: to be written down before it serves.
+    #[serde(default)]
+    pub(crate) deed: Option<Deed>,
     /// How many descriptors follow.
     pub(crate) fds: usize,
 }
@@ -292,6 +299,7 @@ mod tests {
             insecure_api: false,
             standby: false,
             restart: Vec::new(),
+            deed: None,
             fds: 0,
         }
     }

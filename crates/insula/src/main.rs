@@ -10,6 +10,7 @@ mod agent_image;
 mod alerts;
 mod cli;
 mod cmd;
+mod deed;
 mod demo;
 mod doctor;
 mod environment;

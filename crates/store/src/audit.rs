@@ -44,7 +44,12 @@ pub enum Actor {
     },
     /// Somebody on this host's loopback, where no token is asked for.
     Anonymous,
+    /// Whoever sent the daemon a signal.
+    Signal,
 }
+
+/// The key of [`Actor::Signal`].
+const SIGNAL: &str = "signal";
 
 impl Actor {
     /// What the rows of one actor have in common.
@@ -53,6 +58,7 @@ impl Actor {
             Self::Unix { uid } => format!("unix:{uid}"),
             Self::Token { id, .. } => format!("token:{id}"),
             Self::Anonymous => "anonymous".to_owned(),
+            Self::Signal => SIGNAL.to_owned(),
         }
     }
 }
@@ -140,7 +146,7 @@ fn begin(db: &mut Db, entry: &AuditEntry) -> rusqlite::Result<u64> {
     let (uid, token, token_name) = match &entry.actor {
         Actor::Unix { uid } => (Some(*uid), None, None),
         Actor::Token { id, name } => (None, Some(id), Some(name)),
-        Actor::Anonymous => (None, None, None),
+        Actor::Anonymous | Actor::Signal => (None, None, None),
     };
     let key = entry.actor.key();
     let mut insert = db.conn.prepare_cached(
@@ -174,6 +180,7 @@ fn row(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
         (None, Some(id)) => {
             Actor::Token { id, name: row.get::<_, Option<String>>("token_name")?.unwrap_or_default() }
         }
+        (None, None) if row.get::<_, String>("actor")? == SIGNAL => Actor::Signal,
         (None, None) => Actor::Anonymous,
     };
     let entry = AuditEntry {

@@ -6,6 +6,7 @@
 
 mod alerts;
 mod api;
+mod audited;
 mod bad_input;
 mod browser;
 mod cli;

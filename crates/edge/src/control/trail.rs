@@ -73,6 +73,7 @@ fn record(row: AuditRow) -> AuditRecord {
         Actor::Unix { uid } => Who::Unix { uid },
         Actor::Token { id, name } => Who::Token { id, name },
         Actor::Anonymous => Who::Anonymous,
+        Actor::Signal => Who::Signal,
     };
     let time = row.time.into();
     AuditRecord { id: row.id, time, who, address, method, path, target, request_id: request, status, code }

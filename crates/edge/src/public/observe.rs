@@ -96,7 +96,9 @@ impl RequestIds {
         Self { next: AtomicU64::new(0), epoch: epoch & (u64::MAX >> NUMBER_BITS), key }
     }
 
-    pub(crate) fn next(&self) -> RequestId {
+    /// The next one; never given twice by one home.
+    #[must_use]
+    pub fn next(&self) -> RequestId {
         let number = self.next.fetch_add(1, Ordering::Relaxed) & NUMBERS;
         RequestId(scramble((self.epoch << NUMBER_BITS | number) ^ self.key))
     }

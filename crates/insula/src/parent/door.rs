@@ -122,7 +122,7 @@ impl Door {
             };
             let uid = sockopt::socket_peercred(&socket)?.uid;
             if uid == rustix::process::geteuid() || uid.is_root() {
-                return Ok(Some(Visitor { lifeline: Lifeline::over(socket) }));
+                return Ok(Some(Visitor { lifeline: Lifeline::over(socket), uid: uid.as_raw() }));
             }
             tracing::warn!(uid = uid.as_raw(), "a request of another user was refused");
         }
@@ -139,12 +139,19 @@ impl AsFd for Door {
 #[derive(Debug)]
 pub(crate) struct Visitor {
     lifeline: Lifeline,
+    uid: u32,
 }
 
 impl Visitor {
     /// One that was let in before this process became another program.
-    pub(crate) fn over(lifeline: Lifeline) -> Self {
-        Self { lifeline }
+    pub(crate) fn over(socket: OwnedFd) -> io::Result<Self> {
+        let uid = sockopt::socket_peercred(&socket)?.uid.as_raw();
+        Ok(Self { lifeline: Lifeline::over(socket), uid })
+    }
+
+    /// Its user's id.
+    pub(crate) fn uid(&self) -> u32 {
+        self.uid
     }
 
     /// What it wants; `None` when it went away. To be called when it is readable.

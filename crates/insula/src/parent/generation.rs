@@ -14,6 +14,7 @@ use super::lock::Lock;
 use super::plan::Plan;
 use super::worker::Worker;
 use crate::agent_image;
+use crate::deed::Deed;
 use crate::home::Home;
 use crate::lifeline::{Boot, Role, VERSION};
 
@@ -94,12 +95,24 @@ impl Generation {
         self.start(home, lock, None)
     }
 
-    /// Starts a worker that stands by, and in its time starts the instances of these services anew.
-    pub(crate) fn stand_by(&self, home: &Home, lock: &Lock, restart: &[ServiceName]) -> io::Result<Worker> {
-        self.start(home, lock, Some(restart))
+    /// Starts a worker that stands by, in its time starts the instances of these services anew, and writes
+    /// down who wanted that.
+    pub(crate) fn stand_by(
+        &self,
+        home: &Home,
+        lock: &Lock,
+        restart: &[ServiceName],
+        deed: &Deed,
+    ) -> io::Result<Worker> {
+        self.start(home, lock, Some((restart, deed)))
     }
 
-    fn start(&self, home: &Home, lock: &Lock, standby: Option<&[ServiceName]>) -> io::Result<Worker> {
+    fn start(
+        &self,
+        home: &Home,
+        lock: &Lock,
+        standby: Option<(&[ServiceName], &Deed)>,
+    ) -> io::Result<Worker> {
         let mut fds = vec![(Role::Lock, lock.as_fd()), (Role::Config, self.config.as_fd())];
         fds.extend(self.agent.iter().map(|fd| (Role::Agent, fd.as_fd())));
         if let Some(listeners) = &self.listeners {
@@ -117,7 +130,8 @@ impl Generation {
             port: self.port,
             insecure_api: self.plan.insecure_api,
             standby: standby.is_some(),
-            restart: standby.unwrap_or_default().to_vec(),
+            restart: standby.map(|(restart, _)| restart.to_vec()).unwrap_or_default(),
+            deed: standby.map(|(_, deed)| deed.clone()),
             fds: 0,
         };
         Worker::launch(&boot, &fds, self.program.as_ref())

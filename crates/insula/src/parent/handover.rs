@@ -85,6 +85,17 @@ pub(crate) enum Failed {
 }
 
 impl Failed {
+    /// The same in one word.
+    pub(crate) const fn code(self) -> &'static str {
+        match self {
+            Self::NotPrepared => "not_prepared",
+            Self::NeverPrepared => "not_prepared_in_time",
+            Self::OldDied => "worker_died",
+            Self::NotReady => "not_ready",
+            Self::Stopping => "shutting_down",
+        }
+    }
+
     /// What to do about it.
     pub(crate) const fn hint(self) -> &'static str {
         match self {

@@ -24,6 +24,7 @@ mod reborn;
 mod reconfigure;
 mod supervise;
 mod swap;
+mod trail;
 mod wait;
 mod worker;
 
@@ -35,6 +36,7 @@ use insula_linux::signals::SignalFd;
 use insula_spec::Config;
 use rustix::process::{Pid, Signal};
 
+use crate::deed::{Deed, Ending};
 use crate::home::Home;
 use crate::lifeline::ToWorker;
 use crate::printer::Printer;
@@ -90,6 +92,7 @@ pub(crate) fn serve(
         worker: None,
         retired: Vec::new(),
         visitors: Vec::new(),
+        unwritten: VecDeque::new(),
         swap: None,
         asked_meanwhile: 0,
         began: Instant::now(),
@@ -124,6 +127,8 @@ struct Parent {
     retired: Vec<Worker>,
     /// Those who were let in and have not said yet what they want.
     visitors: Vec<Visitor>,
+    /// What was asked for and not done, until a worker can write it down.
+    unwritten: VecDeque<(Deed, Ending)>,
     /// A planned restart under way.
     swap: Option<Swap>,
     /// Requests to stop that came during it.

@@ -256,7 +256,7 @@ impl Parts {
             config: config.context("no configuration")?,
             door: Door::over(door.context("no door")?),
             lifeline: Lifeline::over(lifeline.context("no lifeline")?),
-            visitor: visitor.map(|fd| Visitor::over(Lifeline::over(fd))),
+            visitor: visitor.map(Visitor::over).transpose()?,
             listeners,
         })
     }
@@ -290,6 +290,7 @@ impl Parts {
             worker: Some(worker),
             retired: retired.collect(),
             visitors: Vec::new(),
+            unwritten: VecDeque::new(),
             swap: None,
             asked_meanwhile: 0,
             rebirth: None,

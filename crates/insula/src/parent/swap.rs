@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use insula_spec::Config;
@@ -16,6 +17,7 @@ use super::reconfigure::Changes;
 use super::supervise::{End, Event};
 use super::worker::Worker;
 use super::{Parent, raw};
+use crate::deed::{Act, Asker, Deed, Ending};
 use crate::lifeline::{Report, ToWorker};
 
 /// Why a request was not even begun.
@@ -38,8 +40,16 @@ pub(super) struct Swap {
     pub(super) deadline: Instant,
     /// Whoever asked, if it was not a signal.
     visitor: Option<Visitor>,
+    deed: Deed,
     pub(super) report: Option<Report>,
     changes: Option<Changes>,
+}
+
+impl Swap {
+    /// How far it has come.
+    pub(super) fn stage(&self) -> Stage {
+        self.handover.stage()
+    }
 }
 
 impl Parent {
@@ -62,6 +72,9 @@ impl Parent {
                 let why =
                     format!("the program speaks version {version} of the hand-over, the server {VERSION}");
                 visitor.answer(&Outcome::refused(why, "stop the server and start it with the new program"));
+                let path = self.current.plan.path.clone();
+                let act = if matches!(request, Request::Reload { .. }) { Act::Apply } else { Act::Takeover };
+                self.write_down(deed(Some(&visitor), act, path), Ending::refused("other_version"));
             }
             Request::Takeover { plan, .. } => self.take_over(visitor, plan, fds, events),
             Request::Reload { dry_run, .. } => self.reload(Some(visitor), dry_run, events),
@@ -72,34 +85,43 @@ impl Parent {
         let Ok([program, config]) = <[OwnedFd; 2]>::try_from(fds) else {
             return visitor.answer(&Outcome::refused("program and configuration are missing", "try again"));
         };
+        let deed = deed(Some(&visitor), Act::Takeover, plan.path.clone());
         if let Some(refusal) = self.busy() {
+            self.write_down(deed, Ending::refused("busy"));
             return visitor.answer(&refusal);
         }
         match self.current.upgraded(plan, program, config) {
-            Ok(next) => self.begin(next, (Some(visitor), None), events),
-            Err(error) => visitor.answer(&Outcome::refused(&error, error.hint())),
+            Ok(next) => self.begin(next, (Some(visitor), deed), None, events),
+            Err(error) => {
+                self.write_down(deed, Ending::refused("no_listener"));
+                visitor.answer(&Outcome::refused(&error, error.hint()));
+            }
         }
     }
 
     /// Reads the configuration again, and has a new worker go on with it. One that is not valid changes
     /// nothing.
     pub(super) fn reload(&mut self, visitor: Option<Visitor>, dry_run: bool, events: &mut VecDeque<Event>) {
-        let refused = match self.reread() {
-            Ok((_, _, changes)) if dry_run => Outcome::Planned(changes),
+        let deed = deed(visitor.as_ref(), Act::Apply, self.current.plan.path.clone());
+        let (ending, refused) = match self.reread() {
+            Ok((_, _, changes)) if dry_run => (Ending::done(), Outcome::Planned(changes)),
             Ok((plan, text, changes)) => match self.busy() {
-                Some(refusal) => refusal,
+                Some(refusal) => (Ending::refused("busy"), refusal),
                 None => match self.current.reconfigured(plan, &text) {
-                    Ok(next) => return self.begin(next, (visitor, Some(changes)), events),
+                    Ok(next) => return self.begin(next, (visitor, deed), Some(changes), events),
                     Err(error) => {
                         let hint = crate::failure::hint(&error).unwrap_or_default();
-                        Outcome::refused(format!("{error:#}"), hint)
+                        (Ending::refused("no_listener"), Outcome::refused(format!("{error:#}"), hint))
                     }
                 },
             },
-            Err(Unfit { why, hint }) => Outcome::Refused { why, hint, config: true },
+            Err(Unfit { why, hint }) => (Ending::bad_config(), Outcome::Refused { why, hint, config: true }),
         };
         if let Outcome::Refused { why, .. } = &refused {
             tracing::error!("the configuration was not applied, the old one goes on: {why}");
+        }
+        if !dry_run {
+            self.write_down(deed, ending);
         }
         if let Some(visitor) = visitor {
             visitor.answer(&refused);
@@ -135,13 +157,14 @@ impl Parent {
     fn begin(
         &mut self,
         next: Generation,
-        (visitor, changes): (Option<Visitor>, Option<Changes>),
+        (visitor, deed): (Option<Visitor>, Deed),
+        changes: Option<Changes>,
         events: &mut VecDeque<Event>,
     ) {
         self.notifier.reloading();
         tracing::info!("a new worker is prepared for a planned restart");
         let restart = changes.as_ref().map(|c| &*c.restarted).unwrap_or_default();
-        let standby = match next.stand_by(&self.home, &self.lock, restart) {
+        let standby = match next.stand_by(&self.home, &self.lock, restart, &deed) {
             Ok(worker) => Some(worker),
             Err(error) => {
                 tracing::error!(%error, "the new worker could not be started");
@@ -150,7 +173,7 @@ impl Parent {
         };
         let dead = standby.is_none();
         let (handover, deadline) = (Handover::new(), Instant::now() + PREPARE);
-        self.swap = Some(Swap { handover, next, standby, deadline, visitor, changes, report: None });
+        self.swap = Some(Swap { handover, next, standby, deadline, visitor, deed, changes, report: None });
         if dead {
             self.hand(Handed::NewDied, events);
         }
@@ -250,8 +273,17 @@ impl Parent {
     fn fail(&mut self, why: Failed) {
         tracing::error!("the planned restart failed: {why}; {}", why.hint());
         self.notifier.ready(&self.status());
-        if let Some(visitor) = self.swap.as_mut().and_then(|s| s.visitor.take()) {
+        let Some(swap) = &mut self.swap else { return };
+        let (visitor, deed) = (swap.visitor.take(), swap.deed.clone());
+        self.write_down(deed, Ending::failed(why.code()));
+        if let Some(visitor) = visitor {
             visitor.answer(&Outcome::refused(why, why.hint()));
         }
     }
+}
+
+/// What somebody asked for; without a visitor it was a signal.
+fn deed(visitor: Option<&Visitor>, act: Act, config: PathBuf) -> Deed {
+    let who = visitor.map_or(Asker::Signal, |visitor| Asker::User(visitor.uid()));
+    Deed { who, act, config }
 }

@@ -137,6 +137,7 @@ impl Parent {
             swap.report = Some(report);
             self.hand(handover::Event::Ready, events);
         }
+        self.pass_on();
     }
 
     fn hear_standby(&mut self, events: &mut VecDeque<Event>) {

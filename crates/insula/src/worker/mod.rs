@@ -15,6 +15,7 @@ mod footprint;
 mod gear;
 mod heirs;
 mod link;
+mod records;
 mod retire;
 mod rooms;
 mod tenancy;
@@ -27,6 +28,7 @@ use insula_linux::signals;
 use insula_spec::ServiceName;
 use tokio::time::timeout;
 
+use crate::deed::{Deed, Ending};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::fault;
@@ -54,7 +56,8 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
     let Some((boot, fds)) = lifeline.recv_boot().context("cannot learn what to do")? else {
         return Ok(Exit::Ok.into());
     };
-    let (standby, restart) = (boot.standby, boot.restart.clone());
+    let standby = boot.standby;
+    let wanted = Wanted { restart: boot.restart.clone(), deed: boot.deed.clone() };
     let gear = Gear::unpack(boot, fds)?;
     trace::init(&gear.config.observability)?;
     if standby {
@@ -67,7 +70,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
         if standby && !may_begin(&mut link).await? {
             return Ok(());
         }
-        work(link, gear, (standby, restart)).await
+        work(link, gear, (standby, wanted)).await
     });
     // Blocking work under way, such as a wait for the lock, must not hold up the end.
     runtime.shutdown_background();
@@ -83,26 +86,35 @@ async fn may_begin(link: &mut Link) -> anyhow::Result<bool> {
     Ok(message == Some(ToWorker::Go))
 }
 
-async fn work(
-    mut link: Link,
-    gear: Gear,
-    (standby, restart): (bool, Vec<ServiceName>),
-) -> anyhow::Result<()> {
+/// What a worker is to do in its time, once.
+#[derive(Debug)]
+struct Wanted {
+    /// Services whose running instances are to be started anew.
+    restart: Vec<ServiceName>,
+    /// Why it is there, for the audit log.
+    deed: Option<Deed>,
+}
+
+async fn work(mut link: Link, gear: Gear, (standby, wanted): (bool, Wanted)) -> anyhow::Result<()> {
     let mut rooms = Rooms::open(gear).await?;
     if standby {
         fault::point("standby.open");
     }
+    if let Some(deed) = wanted.deed {
+        rooms.record(deed, Ending::done()).await.context("cannot write to the audit log")?;
+    }
     link.send(&ToParent::Ready(rooms.report())).context("cannot tell the parent that it serves")?;
-    rooms.restart(&restart);
+    rooms.restart(&wanted.restart);
     let message = loop {
         let message = tokio::select! {
             message = link.next() => message.context("cannot hear the parent")?,
             error = rooms.broken() => return Err(error),
         };
-        if message != Some(ToWorker::Ping) {
-            break message;
+        match message {
+            Some(ToWorker::Ping) => link.send(&ToParent::Pong).context("cannot answer the parent")?,
+            Some(ToWorker::Record(deed, ending)) => rooms.record_late(deed, ending).await,
+            other => break other,
         }
-        link.send(&ToParent::Pong).context("cannot answer the parent")?;
     };
     match message {
         None => rooms.detach().await,

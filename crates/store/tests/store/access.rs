@@ -93,7 +93,7 @@ async fn a_change_is_there_before_its_outcome() {
     let outcome = Outcome { status: 404, code: "unknown_instance".to_owned() };
     store.audit_finish(id, outcome.clone()).await.unwrap();
     assert_eq!(store.audit(AuditQuery::default()).await.unwrap().remove(0).outcome, Some(outcome));
-    for actor in [Actor::Unix { uid: 0 }, Actor::Anonymous] {
+    for actor in [Actor::Unix { uid: 0 }, Actor::Anonymous, Actor::Signal] {
         let id = store.audit_begin(entry(actor.clone(), "r2")).await.unwrap();
         let query = AuditQuery { after: Some(id - 1), limit: None };
         assert_eq!(store.audit(query).await.unwrap().remove(0).entry.actor, actor);
