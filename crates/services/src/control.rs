@@ -6,6 +6,7 @@ use insula_isolation::{Record, Usage};
 use insula_spec::{IdRange, InstanceName, Level, ServiceName, ServiceSpec};
 use insula_store::{Event, EventKind, EventQuery, EventRow, ReadError, WriteError};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::census::Full;
 use crate::directory::Entry;
@@ -162,6 +163,19 @@ impl Services {
     /// When it is not known, or does not start.
     pub async fn restart(&self, name: &InstanceName) -> Result<Status, ControlError> {
         self.ask(name, Errand::Run, Message::Restart).await?
+    }
+
+    /// Starts an instance anew, as [`Self::restart`] does, and lets requests in only once it is healthy, where
+    /// its service says how that is checked.
+    ///
+    /// # Errors
+    /// When it is not known, or is not healthy until then.
+    pub(crate) async fn replace_program(
+        &self,
+        name: &InstanceName,
+        until: Instant,
+    ) -> Result<Status, ControlError> {
+        self.ask(name, Errand::Run, |reply| Message::Replace(reply, until)).await?
     }
 
     /// Stops an instance, after those inside were served, until somebody spawns it. Waits until it is gone.

@@ -1,7 +1,7 @@
 //! Waits until an instance is healthy.
 //!
 //! ```text
-//! start ──► accepts connections ──► `health` answers well ──► healthy
+//! start ──► accepts connections ──► `health` answers well ──► healthy ──► who waits is let in
 //!   │                │                 │ not yet: again after a moment
 //!   └────────────────┴── it ended ─────┴──► failed
 //! ```
@@ -9,7 +9,6 @@
 //! know as soon as can be, and does not want to wait for a restart: the end of the run is the end here.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use insula_spec::InstanceName;
 use insula_spec::config::HealthCheck;
@@ -17,12 +16,10 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::control::ControlError;
 use crate::health;
+use crate::keeper::PAUSE;
 use crate::lease::{Lease, LeaseError};
 use crate::services::Services;
-
-/// Longest time between two checks. A program has no way to say that it is healthy from now on, so it has to
-/// be asked.
-const PAUSE: Duration = Duration::from_millis(200);
+use crate::status::Observed;
 
 /// Why an instance is not healthy.
 #[derive(Debug)]
@@ -53,7 +50,7 @@ impl From<ControlError> for Sick {
 pub(super) enum Start {
     /// What is up stays up.
     IfDown,
-    /// What is up is started anew; requests wait meanwhile.
+    /// What is up is started anew; requests wait until it is healthy.
     Anew,
 }
 
@@ -65,21 +62,33 @@ impl Services {
         start: Start,
         deadline: Instant,
     ) -> Result<(), Sick> {
-        let up = self.status(name).is_some_and(|status| status.observed.is_alive());
         let started = async {
             match start {
-                Start::Anew if up => self.restart(name).await,
-                Start::Anew | Start::IfDown => self.spawn(name).await,
+                Start::Anew => self.replace_program(name, deadline).await,
+                Start::IfDown => self.spawn(name).await,
             }
         };
-        let late = || Sick::TimedOut { why: "it did not accept connections".to_owned() };
-        timeout_at(deadline, started).await.map_err(|_| late())??;
+        match timeout_at(deadline, started).await {
+            Err(_) => return Err(self.late(name)),
+            // Its keeper knows the same deadline.
+            Ok(Err(ControlError::Failed { why, .. })) if Instant::now() >= deadline => {
+                return Err(Sick::TimedOut { why });
+            }
+            Ok(started) => started?,
+        };
         let plan = self.shared.plan();
         let rule = plan.specs.get(&name.service).and_then(|spec| spec.health.as_ref());
         match rule {
             Some(rule) => self.checked(name, rule, deadline).await,
             None => Ok(()),
         }
+    }
+
+    /// It is not up in time.
+    fn late(&self, name: &InstanceName) -> Sick {
+        let starting = self.status(name).filter(|status| status.observed == Observed::Starting);
+        let why = starting.and_then(|status| status.why);
+        Sick::TimedOut { why: why.unwrap_or_else(|| "it did not accept connections".to_owned()) }
     }
 
     /// Checks until one check succeeds.

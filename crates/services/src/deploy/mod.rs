@@ -5,7 +5,7 @@
 //!             │       │         │
 //!             └───────┴─────────┴─ not healthy: stopped, forgotten if it was new; weights are as before
 //!
-//! tenant:   requests held ──► drained ──► stopped ──► started ──► requests go on ──► healthy
+//! tenant:   requests held ──► drained ──► stopped ──► started ──► healthy ──► requests go on
 //! ```
 //! A deploy goes on to its end even if nobody waits for it any more; the end of this process cuts it off,
 //! before the weights or after them. One service, or one tenant, has one deploy at a time.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use insula_isolation::Sandbox;
 use tokio::time::Instant;
 
-use super::machine::{self, Action, Cause, Check, Event, Note, State};
+use super::machine::{self, Action, Cause, Event, Note, State};
 use super::{Keeper, journal, ops};
 use crate::lease::Run;
 use crate::status::Status;
@@ -27,7 +27,7 @@ impl Keeper {
                 self.act(action);
             }
         }
-        if !matches!(self.machine.state, State::Running { check: Check::Until(_), .. }) {
+        if !self.machine.is_checking() {
             self.check = None;
         }
         self.tell();
@@ -109,7 +109,7 @@ impl Keeper {
             match cause {
                 Cause::Woken => entry.wakes += 1,
                 Cause::Recovered => entry.restarts += 1,
-                Cause::Spawned | Cause::Restarted => {}
+                Cause::Spawned | Cause::Restarted | Cause::Replaced { .. } => {}
             }
         });
         self.operate(|sandbox| Box::pin(ops::commit(sandbox, written)));

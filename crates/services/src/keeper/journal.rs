@@ -118,6 +118,7 @@ pub(super) fn started(cause: Cause, record: String, why: Option<&str>) -> (Chang
         Cause::Woken => (change.wake(), Event::new(EventKind::Woken, "a request came")),
         Cause::Spawned => (change, Event::new(EventKind::Spawned, "asked by the operator or `[instances]`")),
         Cause::Restarted => (change, Event::new(EventKind::Spawned, "restart asked by the operator")),
+        Cause::Replaced { .. } => (change, Event::new(EventKind::Spawned, "deployed by the operator")),
         Cause::Recovered => {
             let why = why.unwrap_or("it ended");
             (change.restart(), Event::new(EventKind::Restarted, format!("started again: {why}")))

@@ -2,6 +2,7 @@
 
 use insula_isolation::Usage;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::control::ControlError;
 use crate::lease::{Lease, LeaseError};
@@ -19,6 +20,8 @@ pub(crate) enum Message {
     Spawn(oneshot::Sender<Result<Status, ControlError>>),
     /// The operator wants it started anew, and waits for that.
     Restart(oneshot::Sender<Result<Status, ControlError>>),
+    /// A deploy wants it started anew and healthy until then, and waits for that.
+    Replace(oneshot::Sender<Result<Status, ControlError>>, Instant),
     /// The operator wants it stopped, and waits for that.
     Stop(oneshot::Sender<Status>),
     /// It takes no more requests of its service and need not stay up.

@@ -33,6 +33,7 @@ use tokio::time::Instant;
 
 use self::input::Input;
 use self::journal::Journal;
+pub(crate) use self::machine::PAUSE;
 use self::machine::{By, Event, Machine, State, Why};
 pub(crate) use self::message::{Message, has_room, inbox};
 use self::ops::Done;
@@ -197,13 +198,13 @@ impl Keeper {
     fn message(&mut self, message: Message) {
         let starts = match &message {
             Message::Lease(_) => self.machine.state != State::Stopped,
-            Message::Spawn(_) | Message::Restart(_) => true,
+            Message::Spawn(_) | Message::Restart(_) | Message::Replace(..) => true,
             Message::Stop(_) | Message::Sleep | Message::Usage(_) => false,
         };
         let seated = if starts { self.sit_down() } else { Ok(()) };
         match (message, seated) {
             (Message::Lease(reply), Err(full)) => waiters::refuse(reply, full.into()),
-            (Message::Spawn(reply) | Message::Restart(reply), Err(full)) => {
+            (Message::Spawn(reply) | Message::Restart(reply) | Message::Replace(reply, _), Err(full)) => {
                 waiters::refuse(reply, full.into());
             }
             (message, _) => self.admitted(message),
@@ -232,6 +233,10 @@ impl Keeper {
             Message::Restart(reply) => {
                 self.waiters.add(Waiter::Operator(reply));
                 self.next.push_back(Event::RestartAsked);
+            }
+            Message::Replace(reply, until) => {
+                self.waiters.add(Waiter::Operator(reply));
+                self.next.push_back(Event::ReplaceAsked { until });
             }
             Message::Stop(reply) => {
                 self.waiters.add_stopper(reply);

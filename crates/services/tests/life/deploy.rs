@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use insula_isolation::Exit;
-use insula_services::{ControlError, DeployError, Deployed, LeaseError, NoVersion, Observed, Order, Share};
+use insula_services::{
+    ControlError, DeployError, Deployed, Lease, LeaseError, NoVersion, Observed, Order, Share,
+};
 use insula_spec::{InstanceId, InstanceName, ServiceName};
 use insula_store::{EventKind, EventQuery};
 use tokio::task::JoinHandle;
@@ -240,6 +242,58 @@ async fn tenants_take_no_weight_and_are_replaced_in_place() {
     assert!(super::ask(&late.await.unwrap().unwrap()).await.contains("200 OK"));
     assert_eq!((world.host.launches(), world.host.stops()), (2, 1));
     assert!(matches!(world.services.pick(&alice.service, &[]), Err(NoVersion::Tenants(_))));
+}
+
+/// Tenants with a health check that is made again and again.
+const CHECKED: &str = "health = { path = \"/health\", interval = \"1s\" }";
+
+/// A deploy of `notes:alice` that comes to an ill program, and a request that waits.
+async fn ill(
+    world: &World,
+    timeout: Duration,
+) -> (JoinHandle<Outcome>, JoinHandle<Result<Lease, LeaseError>>) {
+    drop(world.lease().await.unwrap());
+    world.host.plan([Start::Ill]);
+    let services = world.services.clone();
+    let deploy =
+        tokio::spawn(
+            async move { services.deploy(&super::alice(), Order { timeout, ..Order::default() }).await },
+        );
+    world.launched(2).await;
+    let services = world.services.clone();
+    let waiting = tokio::spawn(async move { services.lease(&super::alice(), soon()).await });
+    let mut asked = world.host.workload("notes:alice").asked();
+    for check in 1..=3 {
+        asked.wait_for(|asked| *asked >= check).await.unwrap();
+        world.settle().await;
+        world.pass(Duration::from_millis(200)).await;
+    }
+    (deploy, waiting)
+}
+
+#[tokio::test]
+async fn a_tenant_takes_requests_again_when_it_is_healthy() {
+    let world = World::new(CHECKED).await;
+    let (deploy, waiting) = ill(&world, Order::TIMEOUT).await;
+    let status = world.services.status(&super::alice()).unwrap();
+    assert_eq!(status.observed, Observed::Starting);
+    assert!(!waiting.is_finished(), "a request was let in to an ill program");
+    world.host.workload("notes:alice").fall_ill(false);
+    assert!(world.end(deploy).await.unwrap().tenant);
+    assert!(super::ask(&waiting.await.unwrap().unwrap()).await.contains("200 OK"));
+    assert_eq!(world.services.status(&super::alice()).unwrap().observed, Observed::Healthy);
+}
+
+#[tokio::test]
+async fn a_tenant_that_stays_ill_is_told_and_nobody_waits_for_ever() {
+    let world = World::new(CHECKED).await;
+    let (deploy, waiting) = ill(&world, Duration::from_secs(5)).await;
+    let error = world.end(deploy).await.unwrap_err();
+    assert!(matches!(&error, DeployError::TimedOut { why, .. } if why.contains("500")), "{error}");
+    let refused = waiting.await.unwrap();
+    assert!(matches!(&refused, Err(LeaseError::Failed { why, .. }) if why.contains("500")), "{refused:?}");
+    // Its restart policy goes on with it.
+    assert!(world.lease().await.is_ok());
 }
 
 #[tokio::test]

@@ -94,6 +94,18 @@ impl Turn<'_> {
         }
     }
 
+    /// As a restart; one that is on its way up already is to be healthy, too.
+    pub(super) fn replace_asked(&mut self, until: Instant) {
+        self.m.waiting += 1;
+        if self.is_going_for_good() {
+            return self.answer(Answer::Down);
+        }
+        match &mut self.m.state {
+            State::Starting { prove, .. } => *prove = Some(until),
+            _ => self.bring_down(Then::Restart(Cause::Replaced { until }), DRAIN),
+        }
+    }
+
     pub(super) fn down_asked(&mut self, drain: Duration) {
         self.answer(Answer::Down);
         self.bring_down(Then::Down, drain);

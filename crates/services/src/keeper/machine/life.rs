@@ -20,7 +20,8 @@ impl Turn<'_> {
             self.m.restarts.clear();
         }
         let until = self.now + self.spec.startup_timeout;
-        self.m.state = State::Starting { step: Step::Launching, until, cause };
+        let prove = if let Cause::Replaced { until } = cause { Some(until) } else { None };
+        self.m.state = State::Starting { step: Step::Launching, until, cause, prove };
         self.act(if self.m.walls == Walls::Shell { Action::Relaunch } else { Action::Launch });
     }
 
@@ -37,14 +38,15 @@ impl Turn<'_> {
             self.run();
         } else {
             let until = self.now + self.spec.startup_timeout;
-            self.m.state = State::Starting { step: Step::Listening, until, cause: Cause::Recovered };
+            let cause = Cause::Recovered;
+            self.m.state = State::Starting { step: Step::Listening, until, cause, prove: None };
         }
     }
 
     pub(super) fn launched(&mut self) {
         self.m.walls = Walls::Alive;
         match &mut self.m.state {
-            State::Starting { step, until, cause } => {
+            State::Starting { step, until, cause, .. } => {
                 *step = Step::Committing;
                 *until = self.now + self.spec.startup_timeout;
                 let cause = *cause;
@@ -90,14 +92,17 @@ impl Turn<'_> {
     }
 
     pub(super) fn listening(&mut self) {
-        if let State::Starting { step: Step::Listening, .. } = self.m.state {
+        if let State::Starting { step: Step::Listening, prove, .. } = self.m.state {
             self.note(Note::Ready);
-            self.run();
+            match prove {
+                Some(until) if until > self.now && self.spec.health.is_some() => self.begin_proof(until),
+                _ => self.run(),
+            }
         }
     }
 
     /// Opens for requests.
-    fn run(&mut self) {
+    pub(super) fn run(&mut self) {
         self.m.wanted = Wanted::Up;
         self.m.why = None;
         let check = self.spec.health.as_ref().map_or(Check::Off, |h| Check::At(self.now + h.interval));
@@ -116,8 +121,10 @@ impl Turn<'_> {
         self.m.why = Some(why.clone());
         self.note(Note::Exited(exit));
         match self.m.state.clone() {
-            State::Starting { .. } => {
-                let then = self.after_failure(format!("{why} before it accepted connections").into());
+            State::Starting { step, .. } => {
+                let proving = matches!(step, Step::Proving(_));
+                let before = if proving { "it was healthy" } else { "it accepted connections" };
+                let then = self.after_failure(format!("{why} before {before}").into());
                 self.failed_start(then);
             }
             State::Running { .. } => {
@@ -148,7 +155,7 @@ impl Turn<'_> {
     }
 
     /// Whether a failure is followed by a restart, and when.
-    fn after_failure(&mut self, why: Why) -> Then {
+    pub(super) fn after_failure(&mut self, why: Why) -> Then {
         let policy = &self.spec.restart;
         self.m.why = Some(why.clone());
         if policy.mode == RestartMode::Never {
@@ -168,7 +175,7 @@ impl Turn<'_> {
     }
 
     /// A start failed: whoever waited for it is told at once.
-    fn failed_start(&mut self, then: Then) {
+    pub(super) fn failed_start(&mut self, then: Then) {
         let (why, at) = match &then {
             Then::Failed { why, retry_at } => (why.clone(), *retry_at),
             Then::BackOff { why, until } => (why.clone(), *until),
@@ -271,6 +278,7 @@ impl Turn<'_> {
                 let then = self.after_failure(why);
                 self.failed_start(then);
             }
+            State::Starting { step: Step::Proving(check), until, .. } => self.proof_due(check, until),
             State::Draining { until, then } if now >= until => self.finish(then),
             State::BackingOff { until, .. } if now >= until => self.start(Cause::Recovered),
             State::Running { check: Check::At(at), .. } if now >= at => self.begin_check(),
@@ -290,6 +298,9 @@ impl Turn<'_> {
 
     pub(super) fn checked(&mut self, result: Result<(), Why>) {
         let Some(rule) = &self.spec.health else { return };
+        if let State::Starting { step: Step::Proving(Check::Until(_)), until, .. } = self.m.state {
+            return self.proved(result, until);
+        }
         let State::Running { health, check: check @ Check::Until(_), .. } = &mut self.m.state else { return };
         *check = Check::At(self.now + rule.interval);
         let before = std::mem::replace(health, Health::Healthy);

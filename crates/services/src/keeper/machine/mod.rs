@@ -21,6 +21,7 @@
 //! ```
 //! Rules that the model test holds it to:
 //! - the gate is open exactly while running;
+//! - one that is replaced by a deploy is healthy before its gate is opened, if it has a health check;
 //! - one operation at a time (launch, commit, freeze, thaw, stop);
 //! - every waiter is answered once, and none is left where nothing will happen any more;
 //! - no more than `max_restarts` restarts within `window`.
@@ -29,6 +30,7 @@ mod ask;
 mod life;
 #[cfg(test)]
 mod model;
+mod proof;
 mod why;
 
 use std::collections::VecDeque;
@@ -39,6 +41,7 @@ use insula_spec::ServiceSpec;
 use insula_store::Wanted;
 use tokio::time::Instant;
 
+pub(crate) use self::proof::PAUSE;
 pub(crate) use self::why::Why;
 use crate::status::Observed;
 
@@ -58,8 +61,9 @@ pub(crate) enum State {
     Down,
     /// Nothing runs; requests are refused until `retry_at`, then one may try again.
     Failed { why: Why, retry_at: Instant },
-    /// On its way up.
-    Starting { step: Step, until: Instant, cause: Cause },
+    /// On its way up. With `prove` it is to be healthy before requests are let in, and until then at the
+    /// latest.
+    Starting { step: Step, until: Instant, cause: Cause, prove: Option<Instant> },
     /// Open for requests.
     Running { health: Health, check: Check, idle_at: Option<Instant> },
     /// Being frozen.
@@ -85,6 +89,8 @@ pub(crate) enum Step {
     Committing,
     /// It runs and does not accept connections yet.
     Listening,
+    /// It accepts connections and was not healthy yet.
+    Proving(Check),
 }
 
 /// Why it is being started.
@@ -96,6 +102,8 @@ pub(crate) enum Cause {
     Spawned,
     /// The operator asked for it to be started anew.
     Restarted,
+    /// A deploy starts it anew; it is to be healthy until then before requests are let in.
+    Replaced { until: Instant },
     /// It failed, and its policy is to start it again.
     Recovered,
 }
@@ -120,6 +128,16 @@ pub(crate) enum Check {
     At(Instant),
     /// One is under way and counts as failed then.
     Until(Instant),
+}
+
+impl Check {
+    /// When something is due.
+    fn at(self) -> Option<Instant> {
+        match self {
+            Self::Off => None,
+            Self::At(at) | Self::Until(at) => Some(at),
+        }
+    }
 }
 
 /// What follows a stop.
@@ -168,6 +186,8 @@ pub(crate) enum Event {
     SleepAsked,
     /// The operator wants it started anew, and waits for that.
     RestartAsked,
+    /// A deploy wants it started anew and healthy until then, and waits for that.
+    ReplaceAsked { until: Instant },
     /// This process ends; those inside get this long.
     DownAsked { drain: Duration },
     /// It was found running.
@@ -298,16 +318,13 @@ impl Machine {
     /// When a [`Event::Tick`] is due.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match &self.state {
+            State::Starting { step: Step::Proving(check), until, .. } => {
+                Some(check.at().map_or(*until, |at| at.min(*until)))
+            }
             State::Starting { step: Step::Listening, until, .. }
             | State::Draining { until, .. }
             | State::BackingOff { until, .. } => Some(*until),
-            State::Running { check, idle_at, .. } => {
-                let check = match check {
-                    Check::Off => None,
-                    Check::At(at) | Check::Until(at) => Some(*at),
-                };
-                [check, *idle_at].into_iter().flatten().min()
-            }
+            State::Running { check, idle_at, .. } => [check.at(), *idle_at].into_iter().flatten().min(),
             _ => None,
         }
     }
@@ -315,6 +332,15 @@ impl Machine {
     /// Whether nothing happens any more unless somebody asks.
     pub(crate) fn at_rest(&self) -> bool {
         matches!(self.state, State::Asleep | State::Stopped | State::Down | State::Failed { .. })
+    }
+
+    /// Whether a health check is under way.
+    pub(crate) fn is_checking(&self) -> bool {
+        let (State::Running { check, .. } | State::Starting { step: Step::Proving(check), .. }) = &self.state
+        else {
+            return false;
+        };
+        matches!(check, Check::Until(_))
     }
 
     /// Whether it is on its way down.
@@ -369,6 +395,7 @@ impl Turn<'_> {
             Event::StopAsked => self.stop_asked(),
             Event::SleepAsked => self.sleep_asked(),
             Event::RestartAsked => self.restart_asked(),
+            Event::ReplaceAsked { until } => self.replace_asked(until),
             Event::DownAsked { drain } => self.down_asked(drain),
             Event::Adopted { listening, paused } => self.adopted(listening, paused),
             Event::Launched => self.launched(),

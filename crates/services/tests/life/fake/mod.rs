@@ -28,6 +28,8 @@ pub(crate) enum Start {
     NoWalls,
     /// It never listens.
     Mute,
+    /// It listens, and its health checks fail.
+    Ill,
     /// It ends at once.
     Exits(Exit),
     /// It waits for [`Host::let_start`] before it is launched.
@@ -164,6 +166,10 @@ impl Host {
         match start {
             Start::Exits(exit) => workload.end(exit),
             Start::Mute => {}
+            Start::Ill => {
+                workload.fall_ill(true);
+                workload.listen().await;
+            }
             _ => workload.listen().await,
         }
     }

@@ -21,6 +21,7 @@ fn choices() -> impl Strategy<Value = Vec<Choice>> {
         2 => Just(Choice::Spawn),
         2 => Just(Choice::Stop),
         1 => Just(Choice::Restart),
+        2 => (0_u64..6_000).prop_map(Choice::Replace),
         1 => Just(Choice::Sleep),
         1 => Just(Choice::Down),
         1 => Just(Choice::GiveUp),
@@ -87,7 +88,13 @@ fn the_model_catches_broken_machines() {
         actions.retain(|action| !drop(action));
         (m, actions)
     }
-    let broken: [(&str, Next); 5] = [
+    let broken: [(&str, Next); 6] = [
+        ("requests are let in before it is healthy", |mut m, s, n, e| {
+            if let (State::Starting { prove, .. }, Event::Listening) = (&mut m.state, &e) {
+                *prove = None;
+            }
+            next(m, s, n, e)
+        }),
         ("failed waiters are not told", |m, s, n, e| {
             without(m, s, n, e, |a| matches!(a, Action::Answer(Answer::Failed { .. })))
         }),

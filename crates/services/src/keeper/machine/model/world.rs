@@ -21,6 +21,8 @@ pub(super) enum Choice {
     Spawn,
     Stop,
     Restart,
+    /// A deploy, with this time to be healthy.
+    Replace(u64),
     Sleep,
     Down,
     GiveUp,
@@ -98,6 +100,8 @@ pub(super) struct World {
     frozen: bool,
     listening: bool,
     waiting: usize,
+    /// Requests must not be let in by the event that comes.
+    unproven: bool,
     /// When it was launched because it had failed, oldest first.
     restarts: VecDeque<Instant>,
 }
@@ -123,6 +127,7 @@ impl World {
             frozen: false,
             listening: false,
             waiting: 0,
+            unproven: false,
             restarts: VecDeque::new(),
         }
     }
@@ -133,6 +138,10 @@ impl World {
             Choice::Request => self.waiter(Event::Wanted(By::Request)),
             Choice::Spawn => self.waiter(Event::Wanted(By::Operator)),
             Choice::Restart => self.waiter(Event::RestartAsked),
+            Choice::Replace(ms) => {
+                let until = self.now + Duration::from_millis(ms);
+                self.waiter(Event::ReplaceAsked { until })
+            }
             Choice::Stop => Event::StopAsked,
             Choice::Sleep => Event::SleepAsked,
             Choice::Down => Event::DownAsked { drain: Duration::from_secs(2) },
@@ -209,6 +218,11 @@ impl World {
     }
 
     fn feed(&mut self, event: Event) -> Checked {
+        let proof = match self.machine.state {
+            State::Starting { prove, .. } => prove.filter(|_| self.spec.health.is_some()),
+            _ => None,
+        };
+        self.unproven = proof.is_some_and(|until| self.now < until) && event != Event::Checked(Ok(()));
         let (machine, actions) = (self.next)(self.machine.clone(), &self.spec, self.now, event);
         self.machine = machine;
         actions.into_iter().try_for_each(|action| self.act(action))?;
@@ -244,10 +258,15 @@ impl World {
                 ensure(self.frozen, "thawed what is not frozen")?;
                 self.begin(Op::Thaw)
             }
-            Action::OpenGate => self.open_gate(),
+            Action::OpenGate => {
+                ensure(!self.unproven, "let requests in before it was healthy")?;
+                self.open_gate()
+            }
             Action::CloseGate => self.close_gate(),
             Action::Answer(answer) => self.answered(&answer),
-            Action::Check => ensure(self.gate, "checked the health of a closed instance"),
+            Action::Check => {
+                ensure(self.gate || self.listening, "checked the health of what does not accept")
+            }
             Action::Note(_) => Ok(()),
         }
     }
