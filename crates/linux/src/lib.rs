@@ -19,6 +19,8 @@ pub mod fork;
 pub mod inherited;
 pub mod loopback;
 pub mod mount;
+#[cfg(feature = "host")]
+pub mod quota;
 pub mod scm;
 pub mod signals;
 #[cfg(feature = "host")]
