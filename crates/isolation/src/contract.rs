@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use insula_linux::quota::image::ImageError;
 use insula_spec::{InstanceName, Launch, Level, Network, Placement};
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,12 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// # Errors
     /// When the level cannot be used at all; the error carries the hint.
     fn probe(&self) -> Result<Capabilities, Unavailable>;
+
+    /// Whether a limit on disk can be hard at this level: it can show a mount in place of a directory, and
+    /// its workloads cannot change what their files count for.
+    fn bounds_disk(&self) -> bool {
+        false
+    }
 
     /// Chooses where the next sandbox of this network kind listens. A host port stays reserved until the
     /// sandbox that was launched with it is gone.
@@ -227,6 +234,9 @@ pub enum LaunchError {
         #[source]
         source: io::Error,
     },
+    /// The tenant's directory cannot be had with its limit.
+    #[error("cannot bound the tenant's directory")]
+    Disk(#[from] ImageError),
     /// The agent broke the protocol or went away.
     #[error("the agent failed: {0}")]
     Agent(String),
@@ -249,6 +259,7 @@ impl LaunchError {
             Self::Walls { .. } | Self::Agent(_) => {
                 "run `insula doctor` to see what this host lacks".to_owned()
             }
+            Self::Disk(e) => e.hint(),
             Self::NoPort => "stop instances with `network = \"host\"`, or use the default network".to_owned(),
         }
     }

@@ -27,11 +27,14 @@ pub const POINTS: [&str; 16] = [
     "teardown.bye",
 ];
 
+/// Points that only a launch with a disk limit comes to.
+const DISK: [&str; 5] = insula_linux::quota::image::POINTS;
+
 fn chosen() -> Option<&'static str> {
     static CHOSEN: OnceLock<Option<&'static str>> = OnceLock::new();
     *CHOSEN.get_or_init(|| {
         let name = std::env::var("INSULA_FAULT").ok()?;
-        POINTS.into_iter().find(|p| *p == name)
+        POINTS.into_iter().chain(DISK).find(|p| *p == name)
     })
 }
 

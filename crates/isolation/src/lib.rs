@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod contract;
+mod disk;
 mod engine;
 mod fault;
 #[cfg(feature = "agent-image")]
@@ -28,10 +29,12 @@ pub use contract::{
     Adopted, Backend, BoxFuture, Capabilities, Connect, Event, Exit, Gone, LaunchError, Record, Sandbox,
     Swept, Unavailable, Usage,
 };
+pub use disk::{DiskHold, DiskPlace, DiskUse};
 pub use engine::{Engine, EngineConfig, EngineError};
 pub use fault::POINTS as FAULT_POINTS;
 #[cfg(feature = "agent-image")]
 pub use image::agent_image;
+pub use insula_linux::quota::{Mechanism, Probe as DiskProbe, image::ImageError};
 pub use logs::{LogAcker, LogBatch, LogGap, LogLine, LogStream, Output};
 pub use registry::Registry;
 pub use stream::Stream;

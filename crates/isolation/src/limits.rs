@@ -10,14 +10,10 @@ use rustix::process::{Resource, getrlimit};
 use crate::contract::{Capabilities, LaunchError, Record, Swept};
 use crate::walls::{self, IdMode, Shared};
 
-/// Refuses a launch whose limits would not be enforced.
+/// Refuses a launch whose limits would not be enforced. That on disk is looked at when it is put up.
 pub(crate) fn check(shared: &Shared, level: Level, limits: &Limits) -> Result<(), LaunchError> {
     if let Err(e) = cgroup::check(&shared.layout, limits) {
         return Err(LaunchError::Unenforceable { what: e.what, level, hint: e.hint });
-    }
-    if limits.disk.is_some() {
-        let hint = "remove `disk_limit` (or `storage_quota_mb`): this version cannot bound what is written";
-        return Err(LaunchError::Unenforceable { what: "disk_limit", level, hint: hint.into() });
     }
     let hard = getrlimit(Resource::Nofile).maximum;
     match (limits.open_files, hard) {

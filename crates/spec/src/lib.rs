@@ -21,7 +21,7 @@ pub use config::{Config, ConfigError, Observability, Protocol, ServiceSpec};
 pub use instance::{InstanceId, InstanceName, InvalidName, ServiceName};
 pub use launch::{IdRange, Launch, Mount, Network, Placement};
 pub use level::{Level, LevelChoice, UnknownLevel};
-pub use limits::{CpuQuota, CpuWeight, Limits};
+pub use limits::{CpuQuota, CpuWeight, DiskMode, Limits};
 pub use scope::{Scope, Tenant};
 pub use secret::Secret;
 pub use units::{ByteSize, InvalidUnit, parse_bytes, parse_duration};

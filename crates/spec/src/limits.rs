@@ -48,6 +48,31 @@ impl CpuQuota {
     }
 }
 
+/// How firmly a limit on disk is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DiskMode {
+    /// As hard as this host can; where it cannot, what is used is counted and reported.
+    #[default]
+    Auto,
+    /// A write beyond the limit fails, or the start is refused.
+    Hard,
+    /// What is used is counted and reported; no write fails.
+    Soft,
+}
+
+impl DiskMode {
+    /// The word in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Hard => "hard",
+            Self::Soft => "soft",
+        }
+    }
+}
+
 /// What a sandbox may use. `None` means not limited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Limits {
@@ -64,6 +89,9 @@ pub struct Limits {
     /// Files in its own directory, in bytes.
     #[serde(default)]
     pub disk: Option<ByteSize>,
+    /// How firmly `disk` is asked for.
+    #[serde(default)]
+    pub disk_mode: DiskMode,
 }
 
 impl Limits {

@@ -23,6 +23,7 @@ use super::shell::{Shell, failed, unexpected};
 use super::view::{self, CannotShow};
 use super::{Kind, Shared};
 use crate::contract::LaunchError;
+use crate::disk::{self, Own};
 use crate::fault;
 use crate::limits;
 use crate::link::{Answer, Link, Streams};
@@ -110,7 +111,11 @@ async fn prepare(shell: &mut Shell, launch: &Launch) -> Result<Prepared, LaunchE
             set_limits(leaves.as_deref(), &launch)?;
         }
         fault::point("launch.limits");
-        own_dir(&launch.data_dir, launch.ids)?;
+        let own = disk::prepare(kind.level, kind.level == Level::Namespace, &launch)?;
+        if let Own::Plain(_) = own {
+            own_dir(&launch.data_dir, launch.ids)?;
+        }
+        own.finish(&launch.data_dir)?;
         match launch.placement.socket.parent() {
             Some(dir) if kind.level == Level::Process => own_dir(dir, launch.ids)?,
             _ => own_app_dir(&shared, &dir.app(), launch.ids)?,
@@ -119,7 +124,7 @@ async fn prepare(shell: &mut Shell, launch: &Launch) -> Result<Prepared, LaunchE
         fault::point("launch.data-dir");
         let (view, mut fds) = match kind.level {
             Level::Namespace => {
-                let view = view::build(&shared, &launch, &dir.app()).map_err(cannot_show)?;
+                let view = view::build(&shared, &launch, &dir.app(), own).map_err(cannot_show)?;
                 (Some(view.plan), view.mounts)
             }
             _ => (None, Vec::new()),
@@ -136,7 +141,9 @@ fn shown(shared: &Shared, launch: &Launch) -> String {
     let mut rules = DefaultHasher::new();
     (&shared.filters, &shared.hidden).hash(&mut rules);
     let rules = rules.finish();
-    format!("{workdir:?}\n{data_dir:?}\n{mounts:?}\n{network:?}\n{ids:?}\n{placement:?}\n{rules:x}\n")
+    let disk = launch.limits.disk.map(|limit| (limit, launch.limits.disk_mode));
+    let disk = disk.map_or_else(String::new, |disk| format!("{disk:?}\n"));
+    format!("{workdir:?}\n{data_dir:?}\n{mounts:?}\n{network:?}\n{ids:?}\n{placement:?}\n{rules:x}\n{disk}")
 }
 
 /// Everything that the host does before another run in the same walls: they must show what is asked for now,

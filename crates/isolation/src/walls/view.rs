@@ -20,6 +20,7 @@ use insula_linux::mount::{self, Attributes};
 use insula_spec::{Launch, Mount, Network};
 
 use super::Shared;
+use crate::disk::Own;
 
 /// Name of the workload's own socket in its directory.
 pub(crate) const SOCKET_NAME: &str = "app.sock";
@@ -81,11 +82,24 @@ pub(crate) struct CannotShow {
 }
 
 /// Builds the view of one launch.
-pub(crate) fn build(shared: &Shared, launch: &Launch, app_dir: &Path) -> Result<View, CannotShow> {
+pub(crate) fn build(
+    shared: &Shared,
+    launch: &Launch,
+    app_dir: &Path,
+    own: Own,
+) -> Result<View, CannotShow> {
+    let mut own = match own {
+        Own::Plain(_) => None,
+        Own::Mount(mount) => Some(mount),
+    };
     let mut mounts = Vec::new();
     let mut ops = system(launch.network);
     for step in steps(launch, app_dir, &shared.hidden) {
         match step {
+            Step::Show(shown) if !shown.read_only && shown.target == launch.data_dir && own.is_some() => {
+                mounts.extend(own.take());
+                ops.push(ViewOp::Attach { target: text(&shown.target), dir: true });
+            }
             Step::Show(shown) => ops.push(open(shared, &shown, &mut mounts)?),
             Step::MaskDir(target) => {
                 ops.push(ViewOp::Tmpfs { target: text(&target), mode: 0o755, size: MIB });

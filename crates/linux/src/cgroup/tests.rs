@@ -71,7 +71,7 @@ fn all_limits() -> Limits {
         cpu_quota: CpuQuota::from_millis(1500),
         pids: Some(64),
         open_files: Some(1024),
-        disk: None,
+        ..Limits::default()
     }
 }
 

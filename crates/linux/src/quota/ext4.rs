@@ -27,8 +27,8 @@ pub struct Superblock {
     pub free: u64,
     /// Free blocks that only root may take.
     pub reserved: u64,
-    /// What its owner may store, in bytes, if the label tells.
-    pub limit: Option<u64>,
+    /// What its volume label says.
+    pub label: Label,
 }
 
 impl Superblock {
@@ -54,7 +54,7 @@ impl Superblock {
             blocks: long(0x04, 0x150)?,
             reserved: long(0x08, 0x154)?,
             free: long(0x0c, 0x158)?,
-            limit: limit_of(&bytes[0x78..0x88]),
+            label: Label::parse(&bytes[0x78..0x88]),
         })
     }
 
@@ -66,15 +66,34 @@ impl Superblock {
     }
 }
 
-/// The label that tells a limit in bytes.
-#[must_use]
-pub fn label(limit: u64) -> String {
-    format!("q{limit:x}")
+/// What an image says of itself in its volume label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Label {
+    /// Its owner may store so many bytes.
+    Limit(u64),
+    /// It is being resized, and holds so many bytes.
+    Resizing(u64),
+    /// It was not made here.
+    Other,
 }
 
-fn limit_of(label: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(label).ok()?.trim_end_matches('\0');
-    u64::from_str_radix(text.strip_prefix('q')?, 16).ok()
+impl Label {
+    /// As it is written; at most 16 bytes for anything a disk can hold.
+    #[must_use]
+    pub fn text(self) -> String {
+        match self {
+            Self::Limit(bytes) => format!("q{bytes:x}"),
+            Self::Resizing(bytes) => format!("r{bytes:x}"),
+            Self::Other => String::new(),
+        }
+    }
+
+    fn parse(label: &[u8]) -> Self {
+        let text = std::str::from_utf8(label).unwrap_or_default().trim_end_matches('\0');
+        let number = |text: &str| u64::from_str_radix(text, 16).ok();
+        let limit = text.strip_prefix('q').and_then(number).map(Self::Limit);
+        limit.or(text.strip_prefix('r').and_then(number).map(Self::Resizing)).unwrap_or(Self::Other)
+    }
 }
 
 #[cfg(test)]
@@ -96,8 +115,8 @@ mod tests {
     #[test]
     fn the_counts_are_read() {
         let found = Superblock::parse(&bytes()).unwrap();
-        let limit = Some(65_536);
-        assert_eq!(found, Superblock { block: 4096, blocks: 20_480, free: 19_117, reserved: 100, limit });
+        let label = Label::Limit(65_536);
+        assert_eq!(found, Superblock { block: 4096, blocks: 20_480, free: 19_117, reserved: 100, label });
         assert_eq!(found.available(), (19_117 - 100 - 409) * 4096, "as statfs(2) says it of such an image");
     }
 
@@ -120,12 +139,18 @@ mod tests {
 
     #[test]
     fn a_limit_is_read_back_from_its_label() {
-        for limit in [0, 1 << 20, u64::MAX >> 4] {
-            assert!(label(limit).len() <= 16);
-            let mut field = [0; 16];
-            field[..label(limit).len()].copy_from_slice(label(limit).as_bytes());
-            assert_eq!(limit_of(&field), Some(limit));
+        for bytes in [0, 1 << 20, u64::MAX >> 4] {
+            for label in [Label::Limit(bytes), Label::Resizing(bytes)] {
+                assert!(label.text().len() <= 16);
+                let mut field = [0; 16];
+                field[..label.text().len()].copy_from_slice(label.text().as_bytes());
+                assert_eq!(Label::parse(&field), label);
+            }
         }
-        assert_eq!(limit_of(b"data\0\0\0\0\0\0\0\0\0\0\0\0"), None);
+        for other in
+            [*b"data\0\0\0\0\0\0\0\0\0\0\0\0", [0; 16], [0xff; 16], *b"q\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"]
+        {
+            assert_eq!(Label::parse(&other), Label::Other);
+        }
     }
 }

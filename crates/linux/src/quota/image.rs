@@ -15,15 +15,16 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, fstatvfs, openat, unlinkat};
+use rustix::io::Errno;
 
-use super::ext4::{Superblock, label};
+use super::ext4::{Label, Superblock};
 use super::loops::Device;
 use super::tools;
 use super::walk::Walk;
@@ -31,6 +32,10 @@ use super::walk::Walk;
 const MIB: u64 = 1 << 20;
 /// Bytes of a block of every image.
 const BLOCK: u64 = 4096;
+/// What e2fsprogs puts into a new file system, in bytes; it is removed with the first mount.
+const LOST_AND_FOUND: u64 = 4 * BLOCK;
+/// How long the last user of an image may take to let go of it.
+const DETACH: Duration = Duration::from_secs(1);
 /// How long counting what a directory holds may take before it is moved.
 const COUNTING: Duration = Duration::from_secs(600);
 
@@ -105,6 +110,19 @@ pub struct Image {
     name: String,
 }
 
+/// Held while something is done to one tenant's places.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that was just forked may hold a copy of the descriptor.
+        if let Err(error) = flock(&self.0, FlockOperation::Unlock) {
+            tracing::warn!(%error, "cannot give back the lock of an image");
+        }
+    }
+}
+
 /// What an image shall be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Want {
@@ -143,6 +161,12 @@ impl Image {
         self.path().exists()
     }
 
+    /// Whether any directory here has, or had, an image: one question for all that have none.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        self.dir.exists()
+    }
+
     fn place(&self, kind: &str) -> PathBuf {
         self.dir.join(format!("{}.{kind}", self.name))
     }
@@ -168,15 +192,19 @@ impl Image {
         self.make_dir()?;
         let _lock = self.lock()?;
         self.put_right()?;
-        match (self.exists(), want.limit) {
-            (false, Some(limit)) => self.make(limit, want.owner, at)?,
+        let resized = match (self.exists(), want.limit) {
+            (false, Some(limit)) => self.make(limit, want.owner, at).map(|()| false)?,
             (true, Some(limit)) => self.fit(limit, at)?,
-            (true, None) => {}
+            (true, None) => false,
             (false, None) => return Err(self.fail("open", &self.path())(io::ErrorKind::NotFound.into())),
-        }
+        };
         let image = self.path();
         let mount = Device::over(&image).and_then(|device| device.mount());
-        mount.map_err(self.fail("mount", &image))
+        let mount = mount.map_err(self.fail("mount", &image))?;
+        if resized {
+            clean(&mount).map_err(self.fail("clean", &image))?;
+        }
+        Ok(mount)
     }
 
     /// What it holds at this moment.
@@ -186,7 +214,11 @@ impl Image {
     pub fn held(&self) -> io::Result<Held> {
         let image = self.path();
         let block = Superblock::read(&image)?;
-        let limit = block.limit.ok_or_else(|| io::Error::other("its label tells no limit"))?;
+        let limit = match block.label {
+            Label::Limit(limit) => limit,
+            Label::Resizing(used) => return Ok(Held { used, limit: used }),
+            Label::Other => return Err(io::Error::other("its label tells no limit")),
+        };
         let available = match Device::existing(&image)? {
             // Mounted: only the file system knows. The mount is over with this line.
             Some(device) => fstatvfs(&device.mount()?).map(|found| found.f_bavail * found.f_frsize)?,
@@ -206,13 +238,13 @@ impl Image {
         }
     }
 
-    fn lock(&self) -> Result<File, ImageError> {
+    fn lock(&self) -> Result<Lock, ImageError> {
         let path = self.place("lock");
         let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = file.map_err(self.fail("open", &path))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(file),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(ImageError::Busy(self.path())),
+            Ok(()) => Ok(Lock(file)),
+            Err(Errno::WOULDBLOCK) => Err(ImageError::Busy(self.path())),
             Err(e) => Err(self.fail("lock", &path)(e.into())),
         }
     }
@@ -247,8 +279,8 @@ impl Image {
         format(&new, limit).map_err(self.fail("format", &new))?;
         at("disk.formatted");
         let moves = used > 0 && !is_empty(&self.plain).map_err(self.fail("read", &self.plain))?;
-        let reserve = self.fill(&new, moves, owner, limit)?;
-        seal(&new, reserve, limit).map_err(self.fail("set the limit of", &new))?;
+        self.fill(&new, moves, owner)?;
+        File::open(&new).and_then(|file| file.sync_all()).map_err(self.fail("sync", &new))?;
         at("disk.copied");
         self.swap(&new, moves, at)
     }
@@ -262,14 +294,14 @@ impl Image {
         if counted.complete { Ok(counted.bytes) } else { Err(incomplete()) }
     }
 
-    /// Copies the data into a new image; answers how many blocks are to be reserved.
-    fn fill(&self, new: &Path, moves: bool, owner: u32, limit: u64) -> Result<u64, ImageError> {
+    /// Gives a new image its owner, and the data.
+    fn fill(&self, new: &Path, moves: bool, owner: u32) -> Result<(), ImageError> {
         let fail = || self.fail("fill", new);
         let device = Device::over(new).map_err(fail())?;
         let mount = device.mount().map_err(fail())?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        clean(&mount).map_err(fail())?;
         let root = openat(&mount, ".", flags, Mode::empty()).map_err(|e| fail()(e.into()))?;
-        unlinkat(&root, "lost+found", AtFlags::REMOVEDIR).map_err(|e| fail()(e.into()))?;
         let root = File::from(root);
         if moves {
             copy(&self.plain, &root).map_err(self.fail("copy", &self.plain))?;
@@ -279,14 +311,7 @@ impl Image {
         if root.metadata().map_err(fail())?.uid() != owner {
             fchown(&root, Some(owner), Some(owner)).map_err(fail())?;
         }
-        rustix::fs::syncfs(&root).map_err(|e| fail()(e.into()))?;
-        let (used, available) = room(&root).map_err(fail())?;
-        let within = (limit / BLOCK).checked_sub(used).ok_or_else(|| ImageError::TooSmall {
-            dir: self.plain.clone(),
-            used: used * BLOCK,
-            limit,
-        })?;
-        Ok(available.saturating_sub(within))
+        rustix::fs::syncfs(&root).map_err(|e| fail()(e.into()))
     }
 
     /// From here on the image counts.
@@ -302,24 +327,26 @@ impl Image {
         if moves { fs::remove_dir_all(&old).map_err(self.fail("remove", &old)) } else { Ok(()) }
     }
 
-    /// Gives an image another limit.
-    fn fit(&self, limit: u64, at: &dyn Fn(&'static str)) -> Result<(), ImageError> {
+    /// Gives an image another limit. Tells whether that was needed. While it is being resized, its label says
+    /// what it holds: after a crash nothing else would.
+    fn fit(&self, limit: u64, at: &dyn Fn(&'static str)) -> Result<bool, ImageError> {
         let image = self.path();
         let fail = || self.fail("resize", &image);
-        if Superblock::read(&image).map_err(fail())?.limit == Some(limit) {
-            return Ok(());
+        if Superblock::read(&image).map_err(fail())?.label == Label::Limit(limit) {
+            return Ok(false);
         }
-        if Device::existing(&image).map_err(fail())?.is_some() {
+        if !Device::is_gone(&image, DETACH).map_err(fail())? {
             return Err(ImageError::Busy(image));
         }
-        let held = self.held().map_err(fail())?;
-        if held.used > limit {
-            return Err(ImageError::TooSmall { dir: self.plain.clone(), used: held.used, limit });
+        let used = self.held().map_err(fail())?.used;
+        if used > limit {
+            return Err(ImageError::TooSmall { dir: self.plain.clone(), used, limit });
         }
+        tune(&image, &["-L", &Label::Resizing(used).text()]).map_err(fail())?;
         resize(&image, limit).map_err(fail())?;
         at("disk.resized");
-        let reserve = reserve_again(&image, limit).map_err(fail())?;
-        seal(&image, reserve, limit).map_err(fail())
+        seal(&image, limit, used).map_err(fail())?;
+        Ok(true)
     }
 
     fn fail(&self, step: &'static str, path: &Path) -> impl Fn(io::Error) -> ImageError + use<> {
@@ -352,13 +379,16 @@ fn format(file: &Path, limit: u64) -> io::Result<()> {
     let block = BLOCK.to_string();
     let sizes = ["-q", "-F", "-b", &block, "-i", "16384", "-m", "0", "-J", &journal];
     let rest = ["-e", "remount-ro", "-E", extended, &path];
-    tools::run("mkfs.ext4", &[&sizes[..], &rest[..]].concat(), |code| code == 0)
+    tools::run("mkfs.ext4", &[&sizes[..], &rest[..]].concat(), |code| code == 0)?;
+    seal(file, limit, LOST_AND_FOUND)
 }
 
-/// Blocks in use, and blocks available to who is not root, of a mounted file system.
-fn room(root: &impl AsFd) -> io::Result<(u64, u64)> {
-    let found = fstatvfs(root)?;
-    Ok((found.f_blocks - found.f_bfree, found.f_bavail))
+/// Takes away what e2fsprogs puts into every file system, unless something lies in it.
+fn clean(mount: &OwnedFd) -> io::Result<()> {
+    match unlinkat(mount, "lost+found", AtFlags::REMOVEDIR) {
+        Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
 }
 
 /// Copies everything with owners, modes, times, links and attributes.
@@ -369,10 +399,17 @@ fn copy(from: &Path, root: &File) -> io::Result<()> {
     tools::run("cp", &["-a", "--sparse=always", "--", &source, &target], |code| code == 0)
 }
 
-/// Sets reservation and limit in one write.
-fn seal(image: &Path, reserve: u64, limit: u64) -> io::Result<()> {
+/// Sets the limit of an image that holds so much, and reserves what is beyond it; in one write.
+fn seal(image: &Path, limit: u64, used: u64) -> io::Result<()> {
+    let now = Superblock::read(image)?;
+    let free = Superblock { reserved: 0, ..now }.available();
+    let reserve = free.saturating_sub(limit.saturating_sub(used)) / now.block;
+    tune(image, &["-r", &reserve.to_string(), "-L", &Label::Limit(limit).text()])
+}
+
+fn tune(image: &Path, what: &[&str]) -> io::Result<()> {
     let path = image.to_string_lossy();
-    tools::run("tune2fs", &["-r", &reserve.to_string(), "-L", &label(limit), &path], |code| code == 0)?;
+    tools::run("tune2fs", &[what, &[&path]].concat(), |code| code == 0)?;
     File::open(image)?.sync_all()
 }
 
@@ -388,15 +425,6 @@ fn resize(image: &Path, limit: u64) -> io::Result<()> {
     tools::run("resize2fs", &[&path, &format!("{}K", size / 1024)], |code| code == 0)?;
     let made = Superblock::read(image)?;
     file.set_len(made.blocks * made.block)
-}
-
-/// How many blocks are to be reserved for another limit. Found by a mount: only the kernel tells what the
-/// file system needs for itself.
-fn reserve_again(image: &Path, limit: u64) -> io::Result<u64> {
-    let reserved = Superblock::read(image)?.reserved;
-    let device = Device::over(image)?;
-    let (used, available) = room(&device.mount()?)?;
-    Ok((available + reserved).saturating_sub((limit / BLOCK).saturating_sub(used)))
 }
 
 fn is_empty(dir: &Path) -> io::Result<bool> {

@@ -8,7 +8,9 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use rustix::event::{Timespec, poll};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
     fsmount, fsopen,
@@ -25,6 +27,8 @@ const GET_STATUS: libc::Ioctl = 0x4C05;
 const AUTOCLEAR: u32 = 4;
 /// How often a device may be taken by somebody else between the question and the answer.
 const TRIES: usize = 16;
+/// Pause before looking again whether a device is gone.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// `struct loop_info64`
 #[repr(C)]
@@ -129,6 +133,23 @@ impl Device {
             }
         }
         Ok(None)
+    }
+
+    /// Waits until an image has no device, at most so long; tells whether it has none.
+    ///
+    /// # Errors
+    /// As for [`Device::existing`].
+    pub fn is_gone(image: &Path, patience: Duration) -> io::Result<bool> {
+        let until = Instant::now() + patience;
+        let pause = Timespec::try_from(LOOK_AGAIN).map_err(io::Error::other)?;
+        while Self::existing(image)?.is_some() {
+            if Instant::now() >= until {
+                return Ok(false);
+            }
+            // Nothing tells that a device detached itself.
+            poll(&mut [], Some(&pause))?;
+        }
+        Ok(true)
     }
 
     fn make(image: &Path) -> io::Result<Self> {

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use insula_isolation::{Exit, LaunchError, Sandbox, Unavailable};
+use insula_isolation::{Exit, ImageError, LaunchError, Sandbox, Unavailable};
 use insula_spec::{Launch, Level, LevelChoice};
 use insula_store::{Change, ChangeError, Event, EventKind, IdRangeError};
 use tokio::sync::oneshot;
@@ -57,7 +57,10 @@ impl StartError {
             Self::Level(_) => true,
             Self::Launch(e) => matches!(
                 e,
-                LaunchError::Unavailable(_) | LaunchError::Unenforceable { .. } | LaunchError::Exec { .. }
+                LaunchError::Unavailable(_)
+                    | LaunchError::Unenforceable { .. }
+                    | LaunchError::Exec { .. }
+                    | LaunchError::Disk(ImageError::TooSmall { .. } | ImageError::Twice { .. })
             ),
             Self::Record(_) | Self::Ids(_) | Self::TimedOut(_) | Self::ShuttingDown => false,
         }

@@ -179,6 +179,7 @@ tables! {
         versions: bool,
         listen_tcp: Entries<Integer>,
         disk_limit: RawSize,
+        disk_limit_mode: String,
         runtime: String,
         port: Integer,
         socket: String,

@@ -39,7 +39,8 @@ const ROWS: &[Row] = &[
     ("cpu_quota", &["vcpus"], |s| quota(s.limits.cpu_quota)),
     ("pids_limit", &[], |s| json!(s.limits.pids)),
     ("open_files", &[], |s| json!(s.limits.open_files)),
-    ("disk_limit", &[], |s| size(s.limits.disk)),
+    ("disk_limit", &["storage_quota_mb"], |s| size(s.limits.disk)),
+    ("disk_limit_mode", &[], |s| json!(s.limits.disk_mode.as_str())),
     ("health.path", &["health"], |s| json!(s.health.as_ref().map(|h| &h.path))),
     ("health.interval", &[".settings.health_check_interval"], |s| {
         s.health.as_ref().map_or(Value::Null, |health| time(health.interval))

@@ -75,7 +75,7 @@ fn golden(plan: &ViewPlan) -> String {
 #[test]
 fn the_plan_of_an_ordinary_user_is_as_agreed() {
     let shared = shared(IdMode::Single, &["/etc/passwd", "/usr/share/doc", "/nowhere", "/var/lib"]);
-    let view = build(&shared, &launch(Network::Isolated), Path::new("/tmp")).unwrap();
+    let view = build(&shared, &launch(Network::Isolated), Path::new("/tmp"), Own::Plain(Vec::new())).unwrap();
     assert!(view.mounts.is_empty(), "an ordinary user's agent opens its sources itself");
     insta::assert_snapshot!(golden(&view.plan), @r"
     host name alice
@@ -136,7 +136,7 @@ fn the_plan_of_an_ordinary_user_is_as_agreed() {
 fn only_on_the_hosts_network_are_its_name_servers_shown() {
     let shared = shared(IdMode::Single, &[]);
     let shows = |network| {
-        let view = build(&shared, &launch(network), Path::new("/tmp")).unwrap();
+        let view = build(&shared, &launch(network), Path::new("/tmp"), Own::Plain(Vec::new())).unwrap();
         golden(&view.plan).contains("/etc/resolv.conf")
     };
     assert!(shows(Network::Host));
@@ -147,6 +147,6 @@ fn only_on_the_hosts_network_are_its_name_servers_shown() {
 fn what_is_not_there_cannot_be_shown_and_is_named() {
     let shared = shared(IdMode::Single, &[]);
     let missing = Launch { workdir: "/nowhere/at/all".into(), ..launch(Network::Isolated) };
-    let error = build(&shared, &missing, Path::new("/tmp")).unwrap_err();
+    let error = build(&shared, &missing, Path::new("/tmp"), Own::Plain(Vec::new())).unwrap_err();
     assert_eq!(error.path, Path::new("/nowhere/at/all"));
 }

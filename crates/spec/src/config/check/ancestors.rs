@@ -52,7 +52,7 @@ impl Check<'_> {
             self.instead(&mut raw.cpu_weight, given, "cpu_weight");
         }
         if let Some(given) = &raw.storage_quota_mb {
-            let text = "limits nothing: it only warned in tenement; `disk_limit` is a hard limit";
+            let text = "warns, as in tenement, and refuses nothing; `disk_limit` is as hard as the host can";
             self.note(&given.at, text);
         }
         self.places(raw);

@@ -11,7 +11,7 @@ use super::super::template::{Piece, pieces};
 use super::super::{HealthCheck, Protocol, RestartMode, RestartPolicy, ServiceSpec, SleepMode};
 use super::scalars::human;
 use super::{Check, Defaults};
-use crate::{ByteSize, InstanceId, Level, LevelChoice, Limits, Network, ServiceName};
+use crate::{DiskMode, InstanceId, Level, LevelChoice, Limits, Network, ServiceName};
 
 /// No time at all.
 const ZERO: Duration = Duration::ZERO;
@@ -35,6 +35,8 @@ pub(super) const COUNT_MAX: u32 = 10_000;
 const NETWORKS: (&[&str], &[Network]) = (&["isolated", "host"], &[Network::Isolated, Network::Host]);
 const PROTOCOLS: (&[&str], &[Protocol]) = (&["http1", "h2c"], &[Protocol::Http1, Protocol::H2c]);
 const SLEEPS: (&[&str], &[SleepMode]) = (&["stop", "freeze"], &[SleepMode::Stop, SleepMode::Freeze]);
+const DISK_MODES: (&[&str], &[DiskMode]) =
+    (&["auto", "hard", "soft"], &[DiskMode::Auto, DiskMode::Hard, DiskMode::Soft]);
 const RESTARTS: (&[&str], &[RestartMode]) =
     (&["on-failure", "always", "never"], &[RestartMode::OnFailure, RestartMode::Always, RestartMode::Never]);
 
@@ -105,7 +107,8 @@ impl Check<'_> {
             cpu_quota: raw.cpu_quota.as_ref().and_then(|given| self.cpu_quota(given)),
             pids: raw.pids_limit.as_ref().and_then(|given| self.number(given, 1..=PIDS_MAX)),
             open_files: raw.open_files.as_ref().and_then(|given| self.number(given, FILES_MIN..=FILES_MAX)),
-            disk: self.disk(raw),
+            disk: self.size(raw.disk_limit.as_ref(), raw.storage_quota_mb.as_ref(), "disk_limit"),
+            disk_mode: self.disk_mode(raw),
         }
     }
 
@@ -147,10 +150,14 @@ impl Check<'_> {
         given.map_or(by_program || routed, |given| given.value)
     }
 
-    /// tenement's quota only warned, so it limits nothing here.
-    fn disk(&mut self, raw: &RawService) -> Option<ByteSize> {
-        let size = self.size(raw.disk_limit.as_ref(), raw.storage_quota_mb.as_ref(), "disk_limit");
-        size.filter(|_| raw.disk_limit.is_some())
+    /// tenement's quota only warned, and so it does here, unless the file says otherwise.
+    fn disk_mode(&mut self, raw: &RawService) -> DiskMode {
+        if let (Some(mode), None, None) = (&raw.disk_limit_mode, &raw.disk_limit, &raw.storage_quota_mb) {
+            self.note(&mode.at, "no effect without `disk_limit`");
+        }
+        let warns = raw.disk_limit.is_none() && raw.storage_quota_mb.is_some();
+        let default = if warns { DiskMode::Soft } else { DiskMode::Auto };
+        self.word(raw.disk_limit_mode.as_ref(), DISK_MODES).unwrap_or(default)
     }
 
     /// What it speaks. A health check asks in HTTP/1.1, so it goes with nothing else.
