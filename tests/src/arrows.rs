@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 /// Which layer a package is on, and which packages it may import, as DESIGN draws it.
-const HOUSE: [(&str, &[&str]); 10] = [
+const HOUSE: [(&str, &[&str]); 11] = [
     ("insula-spec", &[]),
     ("insula-frames", &[]),
     ("insula-api", &["insula-spec"]),
     ("insula-store", &["insula-spec"]),
     ("insula-linux", &["insula-spec"]),
-    ("insula-isolation", &["insula-spec", "insula-frames", "insula-linux"]),
+    ("insula-images", &["insula-spec", "insula-linux"]),
+    ("insula-isolation", &["insula-spec", "insula-frames", "insula-linux", "insula-images"]),
     ("insula-services", &["insula-spec", "insula-store", "insula-isolation"]),
     ("insula-edge", &["insula-spec", "insula-api", "insula-store", "insula-services"]),
     ("insula-agent", &["insula-frames", "insula-linux"]),

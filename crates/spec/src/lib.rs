@@ -9,6 +9,7 @@
 //! ```
 
 pub mod config;
+mod image;
 mod instance;
 mod launch;
 mod level;
@@ -18,6 +19,7 @@ mod secret;
 mod units;
 
 pub use config::{Config, ConfigError, Observability, Protocol, ServiceSpec};
+pub use image::{Digest, ImageSource, InvalidImage, Reference};
 pub use instance::{InstanceId, InstanceName, InvalidName, ServiceName};
 pub use launch::{IdRange, Launch, Mount, Network, Placement};
 pub use level::{Level, LevelChoice, UnknownLevel};

@@ -300,3 +300,18 @@ fn what_is_written_down_is_as_asked() {
     assert_eq!((all.slow_request.as_secs(), all.metrics), (5, MetricsAccess::Off));
     assert!(all.access_log_query && all.instance_metrics && all.log_level.as_deref() == Some("warn"));
 }
+
+#[test]
+fn an_image_raises_the_floor_and_may_bring_the_command() {
+    use insula_spec::ImageSource;
+    let spec = one("[service.notes]\nimage = \"debian\"\n", "notes");
+    assert_eq!(spec.image, Some(ImageSource::Name("docker.io/library/debian:latest".parse().unwrap())));
+    assert!(spec.command.is_empty());
+    assert_eq!(spec.min_isolation, Some(Level::Container));
+    let spec =
+        one("[service.notes]\nimage = \"./app.tar\"\nmin_isolation = \"vm\"\ncommand = \"x\"\n", "notes");
+    assert_eq!(spec.image, Some(ImageSource::Path("/app/app.tar".into())));
+    assert_eq!((spec.min_isolation, spec.command.len()), (Some(Level::Vm), 1));
+    let without = one("[service.notes]\ncommand = \"x\"\n", "notes");
+    assert_eq!((without.image, without.min_isolation), (None, None));
+}

@@ -1,6 +1,6 @@
 //! Everything that can be wrong with a configuration, and what to do about each.
 
-use crate::{InvalidName, InvalidUnit, Level};
+use crate::{InvalidImage, InvalidName, InvalidUnit, Level};
 
 use super::raw::is_old;
 use super::template;
@@ -145,6 +145,12 @@ pub enum ProblemKind {
     /// A path that only a shell would expand.
     #[error("`{0}` begins with `~`, which only a shell expands")]
     HomePath(String),
+    /// Something that is neither the name of an image nor a path.
+    #[error(transparent)]
+    Image(InvalidImage),
+    /// An image at a level that shows the files of the host.
+    #[error("an image needs a level with files of its own, and `{0}` shows those of the host")]
+    ImageLevel(Level),
     /// An empty path.
     #[error("the path is empty")]
     EmptyPath,
@@ -276,6 +282,7 @@ impl ProblemKind {
             Self::UnknownKey(advice) => advice.hint(),
             Self::Name(e) => e.hint().to_owned(),
             Self::Unit(e) => e.hint().to_owned(),
+            Self::Image(e) => e.hint().to_owned(),
             Self::WrongType { example, .. } => format!("write it like this: {example}"),
             Self::OutOfRange { min, max, .. } => format!("use a value from {min} to {max}"),
             Self::UnknownWord { similar: Some(word), .. } => format!("did you mean `{word}`?"),
@@ -336,6 +343,7 @@ impl ProblemKind {
             Self::EnvName => "use a name that is not empty and has no `=`",
             Self::Nul => "remove the character `\\u0000`",
             Self::HomePath(_) => "write the whole path, such as /home/me/app, or one relative to this file",
+            Self::ImageLevel(_) => "set `isolation = \"container\"` or stronger, or remove `image`",
             Self::EmptyPath => "write a path, absolute or relative to this file",
             Self::MountForm(_) => {
                 "write \"/on/host:/inside\", with `:rw` behind it to allow writes; \

@@ -151,6 +151,7 @@ tables! {
         command: RawCommand,
         args: Vec<Given<String>>,
         env: Entries<String>,
+        image: String,
         workdir: String,
         isolation: String,
         min_isolation: String,

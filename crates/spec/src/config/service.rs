@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{InstanceId, Level, LevelChoice, Limits, Mount, Network, Secret, ServiceName};
+use crate::{ImageSource, InstanceId, Level, LevelChoice, Limits, Mount, Network, Secret, ServiceName};
 
 /// What happens to an idle instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -92,10 +92,13 @@ impl Default for RestartPolicy {
 pub struct ServiceSpec {
     /// Its name.
     pub name: ServiceName,
-    /// Program and arguments, with `{name} {id} {data_dir} {port} {socket}` not yet filled in.
+    /// Program and arguments, with `{name} {id} {data_dir} {port} {socket}` not yet filled in. Empty only if
+    /// there is an image: what it names is run then.
     pub command: Vec<String>,
     /// Environment, values with the same placeholders.
     pub env: BTreeMap<String, Secret>,
+    /// The image whose files it sees instead of the host's.
+    pub image: Option<ImageSource>,
     /// Working directory, absolute.
     pub workdir: PathBuf,
     /// Root of the tenants' data, absolute (`{data_dir}` in templates); `{data_dir}/{id}` is writable.

@@ -30,6 +30,7 @@ type Row = (&'static str, &'static [&'static str], fn(&ServiceSpec) -> Value);
 /// Keys of a service that have a default, or that are changed on the way from the file.
 const ROWS: &[Row] = &[
     ("command", &["args"], |s| json!(s.command)),
+    ("image", &[], |s| json!(s.image.as_ref().map(ToString::to_string))),
     ("workdir", &[], |s| json!(s.workdir)),
     ("isolation", &["runtime", ".isolation"], |s| json!(s.isolation.to_string())),
     ("min_isolation", &[".min_isolation"], |s| json!(s.min_isolation.map(|level| level.to_string()))),

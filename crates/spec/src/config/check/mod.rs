@@ -7,6 +7,7 @@ mod alerts;
 mod ancestors;
 mod command;
 mod functions;
+mod image;
 mod logs;
 mod network;
 mod observability;

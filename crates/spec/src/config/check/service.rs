@@ -9,6 +9,7 @@ use super::super::raw::{RawDuration, RawHealth, RawService};
 use super::super::read::{Entries, Entry, Given, Integer};
 use super::super::template::{Piece, pieces};
 use super::super::{HealthCheck, Protocol, RestartMode, RestartPolicy, ServiceSpec, SleepMode};
+use super::image::floor_of_images;
 use super::scalars::human;
 use super::{Check, Defaults};
 use crate::{DiskMode, InstanceId, Level, LevelChoice, Limits, Network, ServiceName};
@@ -54,7 +55,9 @@ impl Check<'_> {
         let limits = self.limits(&raw);
         let restart = self.restart(&raw, &defaults.restart);
         let (isolation, floor) = self.service_levels(&raw, defaults);
-        let command = self.command(raw.command.take(), list(raw.args.take()), &entry.key.at);
+        let image = self.image(raw.image.as_ref(), isolation);
+        let floor = if image.is_some() { floor_of_images(floor) } else { floor };
+        let command = self.command_or_image(&mut raw, &entry.key.at);
         let by_program = command.first().is_some_and(|program| names_id(program));
         let env = self.env(raw.env.take().map(|table| table.value).unwrap_or_default());
         let mounts = self.mounts(list(raw.mounts.take()));
@@ -64,6 +67,7 @@ impl Check<'_> {
         let spec = ServiceSpec {
             command,
             env,
+            image,
             workdir: self.workdir(raw.workdir.as_ref(), &entry.key.at),
             data_dir: self.data_dir.join(name.as_str()),
             isolation,

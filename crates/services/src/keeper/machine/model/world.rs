@@ -50,6 +50,7 @@ pub(super) fn spec() -> ServiceSpec {
         workdir: "/".into(),
         data_dir: "/tmp".into(),
         isolation: insula_spec::LevelChoice::Auto,
+        image: None,
         min_isolation: None,
         network: Network::Isolated,
         mounts: Vec::new(),
