@@ -23,5 +23,6 @@ pub mod mount;
 pub mod quota;
 pub mod scm;
 pub mod signals;
+pub mod wall;
 #[cfg(feature = "host")]
 pub mod watched;
