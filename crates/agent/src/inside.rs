@@ -264,8 +264,23 @@ impl Agent {
                     host.send_with(&FromAgent::Sockets { count }, sockets);
                 }
             }
+            ToAgent::Egress => self.pass_wall()?,
             ToAgent::LogAck { next } => self.log.ack(next),
             ToAgent::Bye => self.over = true,
+        }
+        Ok(())
+    }
+
+    /// Passes copies of the listeners out. This process keeps its own, so that what connects waits while nobody
+    /// else has them.
+    fn pass_wall(&mut self) -> io::Result<()> {
+        let (fds, errno) = match &self.material.egress {
+            Ok(fds) => (fds.iter().map(OwnedFd::try_clone).collect::<io::Result<Vec<_>>>()?, 0),
+            Err(errno) => (Vec::new(), *errno),
+        };
+        let count = u8::try_from(fds.len()).unwrap_or(0);
+        if let Some(host) = &mut self.host {
+            host.send_with(&FromAgent::Egress { count, errno }, fds);
         }
         Ok(())
     }

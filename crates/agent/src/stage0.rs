@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use insula_frames::{FromAgent, Setup, Step, ToAgent, Walls};
 use insula_linux::fork::{self, Fork};
-use insula_linux::loopback;
+use insula_linux::{loopback, wall};
 use rustix::thread::UnshareFlags;
 
 use crate::host::Connection;
@@ -21,6 +21,8 @@ pub(crate) struct Material {
     /// System call filters of the workload.
     pub(crate) filters: Vec<Vec<u8>>,
     pub(crate) own_pids: bool,
+    /// Listeners of the network wall, or why there are none.
+    pub(crate) egress: Result<Vec<OwnedFd>, i32>,
 }
 
 /// Runs all stages. What went wrong has been told to the host.
@@ -67,7 +69,7 @@ fn raise(host: &mut Connection) -> Result<Option<(Material, Launchpad)>, Failure
         let e = io::Error::from(io::ErrorKind::InvalidData);
         return Err((Step::Walls, e, "the first frame is not Setup"));
     };
-    let (material, agent_groups) = sort_out(&setup, fds).map_err(walls("descriptors of Setup"))?;
+    let (mut material, agent_groups) = sort_out(&setup, fds).map_err(walls("descriptors of Setup"))?;
     join(&agent_groups).map_err(walls("control group of the agent"))?;
     drop(agent_groups);
     let outside = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
@@ -78,6 +80,7 @@ fn raise(host: &mut Connection) -> Result<Option<(Material, Launchpad)>, Failure
     }
     if setup.walls.has(Walls::NET) {
         loopback::bring_up().map_err(walls("loopback interface"))?;
+        material.egress = build_wall();
     }
     // SAFETY: this process has had one thread from its start.
     match unsafe { fork::fork() }.map_err(walls("fork"))? {
@@ -88,6 +91,12 @@ fn raise(host: &mut Connection) -> Result<Option<(Material, Launchpad)>, Failure
         }
         Fork::Child => shell(material, setup.walls).map(Some),
     }
+}
+
+/// What the workload tries to reach comes to listeners of ours. Where the kernel cannot do that, nothing leads
+/// out at all: the host is told why when it asks.
+fn build_wall() -> Result<Vec<OwnedFd>, i32> {
+    wall::build().map(|listeners| listeners.0).map_err(|e| e.raw_os_error().unwrap_or(libc::EIO))
 }
 
 /// The first steps inside: a session of its own, orphans come here, the launchpad waits.
@@ -117,7 +126,8 @@ fn sort_out(setup: &Setup, fds: Vec<OwnedFd>) -> io::Result<(Material, Vec<Owned
     rustix::io::ioctl_fionbio(&listener, true)?;
     let own_pids = setup.walls.has(Walls::PID);
     let (key, filters) = (setup.key.clone(), setup.filters.clone());
-    Ok((Material { key, epoch: setup.epoch, listener, app_groups, filters, own_pids }, agent_groups))
+    let egress = Err(0);
+    Ok((Material { key, epoch: setup.epoch, listener, app_groups, filters, own_pids, egress }, agent_groups))
 }
 
 /// Puts the calling process, which has one thread, into control groups that are joined through these files.

@@ -142,6 +142,14 @@ pub enum FromAgent {
         /// How many.
         count: u8,
     },
+    /// The listeners of the network wall, `count` of them beside the frame: TCP and UDP for IPv4, then for IPv6
+    /// where the kernel has it.
+    Egress {
+        /// How many: 0, 2 or 4.
+        count: u8,
+        /// Where there are none, why the wall could not be built: the error number, 0 where there is no wall.
+        errno: i32,
+    },
     /// `Pause` or `Resume` was carried out.
     Done,
     /// Captured lines, perhaps after a gap.
@@ -188,6 +196,10 @@ impl FromAgent {
                 w = Writer::new(7);
                 w.u8(*count);
             }
+            Self::Egress { count, errno } => {
+                w = Writer::new(10);
+                w.u8(*count).i32(*errno);
+            }
             Self::Done => w = Writer::new(9),
             Self::Log { gap, lines } => {
                 w = Writer::new(8);
@@ -230,6 +242,10 @@ impl FromAgent {
             },
             8 => Self::Log { gap: r.option(|r| Ok((r.u64()?, r.u64()?)))?, lines: r.list(Line::read)? },
             9 => Self::Done,
+            10 => Self::Egress {
+                count: Some(r.u8()?).filter(|n| matches!(n, 0 | 2 | 4)).ok_or(Malformed::Value)?,
+                errno: r.i32()?,
+            },
             other => return Err(Malformed::Kind(other)),
         };
         r.end()?;
@@ -241,7 +257,7 @@ impl FromAgent {
     pub fn fds(&self) -> usize {
         match self {
             Self::Listening { passed, .. } => usize::from(*passed),
-            Self::Sockets { count } => usize::from(*count),
+            Self::Sockets { count } | Self::Egress { count, .. } => usize::from(*count),
             _ => 0,
         }
     }

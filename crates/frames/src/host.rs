@@ -95,6 +95,8 @@ pub enum ToAgent {
         /// IPv6 rather than IPv4.
         v6: bool,
     },
+    /// Pass out the listeners of the network wall.
+    Egress,
     /// All lines before this one are stored.
     LogAck {
         /// First line still needed.
@@ -146,6 +148,7 @@ impl ToAgent {
                 w.u64(*next);
             }
             Self::Bye => w = Writer::new(10),
+            Self::Egress => w = Writer::new(11),
         }
         w.finish()
     }
@@ -176,6 +179,7 @@ impl ToAgent {
             8 => Self::Sockets { count: r.u8()?, v6: r.bool()? },
             9 => Self::LogAck { next: r.u64()? },
             10 => Self::Bye,
+            11 => Self::Egress,
             other => return Err(Malformed::Kind(other)),
         };
         r.end()?;

@@ -15,6 +15,8 @@
 //!   │ ◄─────────────────────────────────────────────── Listening+fd │
 //!   │ ◄────────────────────────────────────────── Log ─── LogAck ──►│
 //!   │ ◄────────────────────────────────────────────────────  Exited │
+//!   │ Egress ──────────────────────────────────────────────────────►│  asked again by every new host
+//!   │ ◄─────────────────────────────────────────── Egress+listeners │
 //!   │ Pause, Resume ───────────────────────────────────────────────►│  where no control group can freeze
 //!   │ ◄──────────────────────────────────────────────────────  Done │
 //!   │ Launch (again, same walls) or Bye ───────────────────────────►│
@@ -36,7 +38,7 @@ pub use launch::{Ids, LaunchPlan, Probe, ViewOp, ViewPlan};
 pub use wire::{Decoder, Malformed};
 
 /// Version of this protocol. Both sides refuse any other.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Largest frame that a host sends, in bytes after the length: room for a large environment.
 pub const MAX_TO_AGENT: usize = 1 << 20;

@@ -59,6 +59,7 @@ fn to_agent() -> Vec<ToAgent> {
         ToAgent::Sockets { count: 4, v6: false },
         ToAgent::LogAck { next: 3 },
         ToAgent::Bye,
+        ToAgent::Egress,
     ]
 }
 
@@ -87,6 +88,7 @@ fn from_agent() -> Vec<FromAgent> {
         FromAgent::Sockets { count: 2 },
         FromAgent::Log { gap: Some((1, 4)), lines: vec![line] },
         FromAgent::Done,
+        FromAgent::Egress { count: 4, errno: 0 },
     ]
 }
 

@@ -1,6 +1,6 @@
 //! Is a descriptor from behind the wall what it should be?
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketType, getpeername, sockopt};
 
@@ -23,6 +23,26 @@ pub(crate) fn is_connected_stream(fd: BorrowedFd<'_>) -> bool {
         && sockopt::socket_acceptconn(fd) == Ok(false)
         && getpeername(fd).is_ok()
         && rustix::io::ioctl_fionbio(fd, true).is_ok()
+}
+
+/// The listeners of a network wall: TCP that listens and UDP that is bound, IPv4 then IPv6; or none.
+pub(crate) fn are_listeners_of_wall(fds: &[OwnedFd]) -> bool {
+    let families = [AddressFamily::INET, AddressFamily::INET6];
+    let pair = |(pair, family): (&[OwnedFd], AddressFamily)| match pair {
+        [tcp, udp] => {
+            let of = |fd: &OwnedFd, kind| {
+                sockopt::socket_domain(fd) == Ok(family)
+                    && sockopt::socket_type(fd) == Ok(kind)
+                    && rustix::io::ioctl_fionbio(fd, true).is_ok()
+            };
+            of(tcp, SocketType::STREAM)
+                && sockopt::socket_acceptconn(tcp) == Ok(true)
+                && of(udp, SocketType::DGRAM)
+                && sockopt::socket_protocol(udp) == Ok(Some(rustix::net::ipproto::UDP))
+        }
+        _ => false,
+    };
+    fds.len() <= 2 * families.len() && fds.chunks(2).zip(families).all(pair)
 }
 
 #[cfg(test)]
@@ -50,6 +70,21 @@ mod tests {
         assert!(!is_unconnected_tcp(file.as_fd(), false), "a file passed");
         let unix = fresh(AddressFamily::UNIX, SocketType::STREAM);
         assert!(!is_unconnected_tcp(unix.as_fd(), false), "a Unix socket passed");
+    }
+
+    #[test]
+    fn only_listeners_of_the_right_families_pass_for_a_wall() {
+        let tcp = |at: &str| OwnedFd::from(TcpListener::bind(at).unwrap());
+        let udp = |at: &str| OwnedFd::from(UdpSocket::bind(at).unwrap());
+        let (v4, v6) = ("127.0.0.1:0", "[::1]:0");
+        assert!(are_listeners_of_wall(&[]));
+        assert!(are_listeners_of_wall(&[tcp(v4), udp(v4)]));
+        assert!(are_listeners_of_wall(&[tcp(v4), udp(v4), tcp(v6), udp(v6)]));
+        assert!(!are_listeners_of_wall(&[tcp(v4)]), "one is missing");
+        assert!(!are_listeners_of_wall(&[udp(v4), tcp(v4)]), "the order was not checked");
+        assert!(!are_listeners_of_wall(&[tcp(v6), udp(v6)]), "the family was not checked");
+        let fresh = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+        assert!(!are_listeners_of_wall(&[fresh, udp(v4)]), "a socket that does not listen passed");
     }
 
     #[test]

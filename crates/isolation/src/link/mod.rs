@@ -67,6 +67,8 @@ enum Wants {
     Nothing,
     Answer,
     Sockets(SocketsWanted),
+    /// The listeners of the network wall, or why there are none.
+    Wall(oneshot::Sender<io::Result<Vec<OwnedFd>>>),
 }
 
 /// Sockets that somebody waits for.
@@ -147,6 +149,15 @@ impl Link {
         let wants = Wants::Sockets(SocketsWanted { count, v6, to });
         let bytes = ToAgent::Sockets { count, v6 }.encode();
         self.queue(Outgoing { bytes, fds: Vec::new(), wants }).await?;
+        timeout(PATIENCE, asked).await.map_err(|_| LinkLost)?.map_err(|_| LinkLost)
+    }
+
+    /// Asks for the listeners of the network wall: TCP and UDP for IPv4, then for IPv6 where the kernel has it.
+    /// The inner error is the kernel's, where it could not build the wall.
+    pub(crate) async fn wall(&self) -> Result<io::Result<Vec<OwnedFd>>, LinkLost> {
+        let (to, asked) = oneshot::channel();
+        let bytes = ToAgent::Egress.encode();
+        self.queue(Outgoing { bytes, fds: Vec::new(), wants: Wants::Wall(to) }).await?;
         timeout(PATIENCE, asked).await.map_err(|_| LinkLost)?.map_err(|_| LinkLost)
     }
 

@@ -8,7 +8,7 @@ use insula_frames::{Decoder, FromAgent, Line, MAX_FDS, MAX_FROM_AGENT, ToAgent};
 use insula_linux::scm;
 use tokio::io::{Interest, Ready};
 use tokio::net::UnixStream;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Answer, News, OUTBOX, Outgoing, SocketsWanted, Wants};
 use crate::logs::{LogBatch, LogGap};
@@ -30,6 +30,8 @@ pub(super) struct Task {
     awaited: usize,
     /// Who waits for sockets, in the order in which they asked.
     asked: VecDeque<SocketsWanted>,
+    /// Who waits for the listeners of the network wall.
+    wall: Option<oneshot::Sender<io::Result<Vec<OwnedFd>>>>,
     /// How far the present run has come.
     run: Run,
     to: Targets,
@@ -71,6 +73,7 @@ impl Task {
             fds: VecDeque::new(),
             awaited: 0,
             asked: VecDeque::new(),
+            wall: None,
             run: Run::Starting,
             to,
             out: VecDeque::new(),
@@ -156,6 +159,7 @@ impl Task {
             Wants::Nothing => {}
             Wants::Answer => self.awaited += 1,
             Wants::Sockets(wanted) => self.asked.push_back(wanted),
+            Wants::Wall(to) => self.wall = Some(to),
         }
         self.push(out.bytes, out.fds);
     }
@@ -216,6 +220,7 @@ impl Task {
                 self.tell(Run::Ended, News::Exited { ended, next_line })
             }
             FromAgent::Sockets { .. } => self.pass_sockets(fds),
+            FromAgent::Egress { errno, .. } => self.pass_wall(errno, fds),
             FromAgent::Log { gap, lines } => self.pass_lines(gap, lines),
         }
     }
@@ -246,6 +251,18 @@ impl Task {
         }
         // Whoever asked may have given up waiting; the sockets are closed then.
         drop(wanted.to.send(fds));
+        Ok(())
+    }
+
+    /// Listeners of the wall, each of which must be what it is said to be.
+    fn pass_wall(&mut self, errno: i32, fds: Vec<OwnedFd>) -> Result<(), String> {
+        let to = self.wall.take().ok_or("nobody asked for the listeners of the wall")?;
+        if !sockets::are_listeners_of_wall(&fds) {
+            return Err("a descriptor is not a listener of the wall".to_owned());
+        }
+        let passed = if fds.is_empty() { Err(io::Error::from_raw_os_error(errno)) } else { Ok(fds) };
+        // Whoever asked may have given up waiting; they are closed then.
+        drop(to.send(passed));
         Ok(())
     }
 
