@@ -59,6 +59,8 @@ pub(crate) struct Agent {
     meeting_place: Option<PathBuf>,
     /// Tells when the workload begins to listen, where the kernel can.
     listens: Option<Listens>,
+    /// What the workload wants to hear in the place of SIGTERM.
+    stop_signal: Option<i32>,
     life: Life,
 }
 
@@ -78,6 +80,7 @@ impl Agent {
             scratch: Vec::new(),
             meeting_place: None,
             listens: None,
+            stop_signal: None,
             life: Life::Blank(launchpad),
         })
     }
@@ -231,7 +234,7 @@ impl Agent {
         match frame {
             ToAgent::Hello { .. } | ToAgent::Setup(_) => self.lose_host(),
             ToAgent::Launch(plan) => {
-                if let Err((step, e, detail)) = self.launch(&plan, fds) {
+                if let Err((step, e, detail)) = self.launch(*plan, fds) {
                     self.life = Life::Spent;
                     let errno = e.raw_os_error().unwrap_or(0);
                     self.tell(&FromAgent::Failed { step, errno, detail });
@@ -242,6 +245,7 @@ impl Agent {
                 self.tell(&FromAgent::Committed);
             }
             ToAgent::Signal(signal) => {
+                let signal = self.stop_signal.filter(|_| signal == libc::SIGTERM).unwrap_or(signal);
                 if let Some(main) = self.life.main() {
                     // It may have ended by itself; then its end is on the way to the host already.
                     drop(signals::signal_child(main, signal));

@@ -201,7 +201,7 @@ fn prepare(plan: &LaunchPlan, outputs: [RawFd; 2]) -> Result<(), Failure> {
     rustix::process::setsid().map_err(|e| (Step::Ids, e.into()))?;
     credentials::empty_bounding_set().map_err(at(Step::Ids))?;
     if let Some(ids) = plan.ids {
-        credentials::become_id(ids.workload).map_err(at(Step::Ids))?;
+        credentials::become_user(ids.workload, ids.group, &plan.groups).map_err(at(Step::Ids))?;
     }
     rustix::process::chdir(plan.cwd.as_str()).map_err(|e| (Step::Cwd, e.into()))?;
     credentials::renounce().map_err(at(Step::Ids))?;

@@ -22,6 +22,7 @@ mod log;
 mod output;
 mod probe;
 mod reaper;
+mod root;
 mod spill;
 mod stage0;
 mod view;

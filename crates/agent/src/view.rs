@@ -6,12 +6,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
-use insula_frames::{ViewOp, ViewPlan};
+use insula_frames::{Ids, ViewOp, ViewPlan};
 use insula_linux::mount::{self, Attributes, Reach};
 use rustix::fs::FileType;
 
-/// Any directory that every host has; the new root is put together on top of it.
-const STAGE: &str = "/tmp";
+use crate::root::{self, STAGE};
 
 /// What failed, and on what.
 pub(crate) struct Failure {
@@ -19,31 +18,34 @@ pub(crate) struct Failure {
     pub(crate) on: String,
 }
 
-/// Builds the view and moves into it. `fds` are the mounts made by the host, in order. Answers the writable
-/// places that a later launch must find empty.
-pub(crate) fn build(
-    plan: &ViewPlan,
-    fds: Vec<OwnedFd>,
-    workload: Option<u32>,
-) -> Result<Vec<PathBuf>, Failure> {
+/// Moves into the new root and builds the view there. `fds` are the mounts made by the host, in order. Answers
+/// the writable places that a later launch must find empty.
+///
+/// Every path is followed inside the new root alone: a link of an image leads nowhere else.
+pub(crate) fn build(plan: &ViewPlan, fds: Vec<OwnedFd>, owner: Option<Ids>) -> Result<Vec<PathBuf>, Failure> {
     let on = |what: &str| {
         let what = what.to_owned();
         move |error: io::Error| Failure { error, on: what }
     };
     rustix::system::sethostname(plan.hostname.as_bytes()).map_err(|e| on("host name")(e.into()))?;
+    let mut fds = fds.into_iter();
+    // The stage covers paths that sources are at, so these come first.
+    let lowers: Vec<_> = fds.by_ref().take(plan.root.fds()).collect();
     let mut sources = open_sources(plan, fds)?;
-    let options = [("mode", "755"), ("size", "1m")];
-    let root = mount::new_filesystem("tmpfs", &options, Attributes::safe(false)).map_err(on("new root"))?;
+    let root = root::make(&plan.root, &mut lowers.into_iter())?;
     mount::attach(root.as_fd(), Path::new(STAGE)).map_err(on(STAGE))?;
+    mount::enter_root(Path::new(STAGE)).map_err(on("/"))?;
     let mut scratch = Vec::new();
     for (op, source) in plan.ops.iter().zip(sources.iter_mut()) {
-        apply(op, source.take(), workload).map_err(on(target_of(op)))?;
+        apply(op, source.take(), owner).map_err(on(target_of(op)))?;
         if let ViewOp::Tmpfs { target, mode: 0o1777, .. } = op {
             scratch.push(PathBuf::from(target));
         }
     }
-    mount::enter_root(Path::new(STAGE)).map_err(on("/"))?;
-    mount::set_attributes(root.as_fd(), Attributes::safe(true), Reach::Top).map_err(on("read-only root"))?;
+    if plan.read_only {
+        mount::set_attributes(root.as_fd(), Attributes::safe(true), Reach::Top)
+            .map_err(on("read-only root"))?;
+    }
     Ok(scratch)
 }
 
@@ -88,14 +90,18 @@ fn target_of(op: &ViewOp) -> &str {
         | ViewOp::Symlink { target, .. }
         | ViewOp::File { target, .. }
         | ViewOp::Dir { target, .. }
-        | ViewOp::Own { target } => target,
+        | ViewOp::Own { target }
+        | ViewOp::Mask { target }
+        | ViewOp::ReadOnly { target } => target,
     }
 }
 
 /// Clones every source before anything is mounted over it. One entry for each step; `None` where a step has
 /// no source, or an optional one is missing.
-fn open_sources(plan: &ViewPlan, fds: Vec<OwnedFd>) -> Result<Vec<Option<OwnedFd>>, Failure> {
-    let mut fds = fds.into_iter();
+fn open_sources(
+    plan: &ViewPlan,
+    mut fds: impl Iterator<Item = OwnedFd>,
+) -> Result<Vec<Option<OwnedFd>>, Failure> {
     let open = |op: &ViewOp| match op {
         ViewOp::Attach { target, .. } => fds
             .next()
@@ -118,56 +124,91 @@ fn clone_source(source: &Path, read_only: bool) -> io::Result<OwnedFd> {
     mount::clone_tree(source, Attributes { read_only, no_suid: true, no_dev: !device })
 }
 
-/// Where a path of the view is while it is being put together.
-fn staged(target: &str) -> PathBuf {
-    Path::new(STAGE).join(target.trim_start_matches('/'))
-}
-
-fn apply(op: &ViewOp, source: Option<OwnedFd>, workload: Option<u32>) -> io::Result<()> {
-    let at = staged(target_of(op));
+fn apply(op: &ViewOp, source: Option<OwnedFd>, owner: Option<Ids>) -> io::Result<()> {
+    let at = Path::new(target_of(op));
     match (op, source) {
         (ViewOp::Attach { .. } | ViewOp::Bind { .. }, Some(tree)) => {
             // The path it came from may be out of sight by now, so the mount itself is asked.
             if FileType::from_raw_mode(rustix::fs::fstat(&tree)?.st_mode) == FileType::Directory {
-                directory(&at)?
+                directory(at)?
             } else {
-                placeholder(&at)?
+                placeholder(at)?
             }
-            mount::attach(tree.as_fd(), &at)
+            mount::attach(tree.as_fd(), at)
         }
         (ViewOp::Attach { .. } | ViewOp::Bind { .. }, None) => Ok(()),
         (ViewOp::Tmpfs { mode, size, .. }, _) => {
-            directory(&at)?;
+            directory(at)?;
             let options = [("mode", format!("{mode:o}")), ("size", size.to_string())];
             let options = options.each_ref().map(|(k, v)| (*k, v.as_str()));
             let tree = mount::new_filesystem("tmpfs", &options, Attributes::safe(false))?;
-            mount::attach(tree.as_fd(), &at)
+            mount::attach(tree.as_fd(), at)
         }
         (ViewOp::Proc { .. }, _) => {
-            directory(&at)?;
+            directory(at)?;
             let tree = mount::new_filesystem("proc", &[], Attributes::safe(false))?;
-            mount::attach(tree.as_fd(), &at)
+            mount::attach(tree.as_fd(), at)
         }
         (ViewOp::Symlink { to, .. }, _) => {
-            parents(&at)?;
-            symlink(to, &at)
+            parents(at)?;
+            link(to, at)
         }
         (ViewOp::File { content, .. }, _) => {
-            parents(&at)?;
-            OpenOptions::new().write(true).create_new(true).mode(0o444).open(&at)?.write_all(content)
+            parents(at)?;
+            replace(at)?;
+            OpenOptions::new().write(true).create_new(true).mode(0o444).open(at)?.write_all(content)
         }
         (ViewOp::Dir { mode, .. }, _) => {
-            directory(&at)?;
-            fs::set_permissions(&at, Permissions::from_mode(*mode))
+            directory(at)?;
+            fs::set_permissions(at, Permissions::from_mode(*mode))
         }
-        (ViewOp::Own { .. }, _) => own(&at, workload),
+        (ViewOp::Own { .. }, _) => own(at, owner),
+        (ViewOp::Mask { .. }, _) => mask(at),
+        (ViewOp::ReadOnly { .. }, _) => refuse_writes(at),
     }
 }
 
-fn own(at: &Path, workload: Option<u32>) -> io::Result<()> {
-    match workload {
-        Some(id) if fs::metadata(at)?.uid() != id => chown(at, Some(id), Some(id)),
+fn own(at: &Path, owner: Option<Ids>) -> io::Result<()> {
+    match owner {
+        Some(ids) if fs::metadata(at)?.uid() != ids.workload => {
+            chown(at, Some(ids.workload), Some(ids.group))
+        }
         _ => Ok(()),
+    }
+}
+
+/// A link, in the place of a file or link of the same name.
+fn link(to: &str, at: &Path) -> io::Result<()> {
+    replace(at)?;
+    symlink(to, at)
+}
+
+/// Makes room for a file. A layer may have one there.
+fn replace(at: &Path) -> io::Result<()> {
+    match fs::remove_file(at) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
+/// Covers what is there with nothing; devices are in their places by now.
+fn mask(at: &Path) -> io::Result<()> {
+    let cover = match fs::symlink_metadata(at) {
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(()),
+        Err(e) => return Err(e),
+        Ok(found) if found.is_dir() => {
+            mount::new_filesystem("tmpfs", &[("size", "4k"), ("mode", "555")], Attributes::safe(true))?
+        }
+        Ok(_) => clone_source(Path::new("/dev/null"), true)?,
+    };
+    mount::attach(cover.as_fd(), at)
+}
+
+fn refuse_writes(at: &Path) -> io::Result<()> {
+    match mount::clone_tree(at, Attributes::safe(true)) {
+        Ok(tree) => mount::attach(tree.as_fd(), at),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e),
     }
 }
 

@@ -16,11 +16,17 @@ pub struct LaunchPlan {
     pub cwd: String,
     /// Ids to take on; `None` keeps the only one there is.
     pub ids: Option<Ids>,
+    /// Further groups.
+    pub groups: Vec<u32>,
     /// The file system to build; `None` keeps the one of the last launch (or the host's, without a mount
     /// wall).
     pub view: Option<ViewPlan>,
     /// `RLIMIT_NOFILE`, soft and hard.
     pub open_files: Option<u32>,
+    /// The signal that asks the program to end, in the place of SIGTERM.
+    pub stop_signal: Option<i32>,
+    /// The program is a wall itself: it keeps the capabilities of the agent's user namespace.
+    pub wall: bool,
     /// Where it will listen.
     pub probe: Probe,
     /// Whether a spill file travels beside the frame (first launch of a shell).
@@ -29,15 +35,18 @@ pub struct LaunchPlan {
 
 impl fmt::Debug for LaunchPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { argv, env, cwd, ids, view, open_files, probe, spill } = self;
+        let Self { argv, env, cwd, ids, groups, view, open_files, stop_signal, wall, probe, spill } = self;
         let names: Vec<_> = env.iter().map(|pair| pair.split('=').next().unwrap_or_default()).collect();
         f.debug_struct("LaunchPlan")
             .field("argv", argv)
             .field("env", &names)
             .field("cwd", cwd)
             .field("ids", ids)
+            .field("groups", groups)
             .field("view", view)
             .field("open_files", open_files)
+            .field("stop_signal", stop_signal)
+            .field("wall", wall)
             .field("probe", probe)
             .field("spill", spill)
             .finish()
@@ -49,8 +58,10 @@ impl fmt::Debug for LaunchPlan {
 pub struct Ids {
     /// Whether the agent takes on id 0 of the user namespace (after the host has mapped it).
     pub agent_root: bool,
-    /// User and group of the workload.
+    /// User of the workload.
     pub workload: u32,
+    /// Group of the workload.
+    pub group: u32,
 }
 
 /// Where readiness is looked for.
@@ -62,13 +73,43 @@ pub struct Probe {
     pub socket: String,
 }
 
-/// A root file system to build in memory and move into.
+/// A root file system to build and move into.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ViewPlan {
     /// Host name inside.
     pub hostname: String,
+    /// What lies at the bottom.
+    pub root: RootPlan,
+    /// Whether writes to the root itself are refused once it is built.
+    pub read_only: bool,
     /// Steps, in order. Parent directories are made as needed.
     pub ops: Vec<ViewOp>,
+}
+
+/// What the steps of a view are carried out on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RootPlan {
+    /// An empty file system in memory.
+    Memory,
+    /// Layers that are never written, and changes on top of them (overlayfs).
+    Layers {
+        /// From the bottom to the top.
+        lowers: Vec<Tree>,
+        /// A directory with `upper` and `work` for the changes; `None` keeps them in memory.
+        changes: Option<Tree>,
+        /// Most bytes of changes in memory.
+        size: u64,
+    },
+}
+
+/// A directory of the host, and who opens it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tree {
+    /// The next file descriptor beside the frame: a detached mount, made by the host. Those of the root come
+    /// before those of the steps.
+    Passed,
+    /// A host path that the agent itself can reach.
+    Path(String),
 }
 
 /// One step of building a root file system. All paths are absolute and inside, unless said otherwise.
@@ -132,12 +173,23 @@ pub enum ViewOp {
         /// What.
         target: String,
     },
+    /// Cover this path with something empty, if it is there.
+    Mask {
+        /// What.
+        target: String,
+    },
+    /// Refuse writes to this path and all below it, if it is there.
+    ReadOnly {
+        /// What.
+        target: String,
+    },
 }
 
 impl LaunchPlan {
     pub(crate) fn fds(&self) -> usize {
         let attached = self.view.iter().flat_map(|v| &v.ops);
-        attached.filter(|op| matches!(op, ViewOp::Attach { .. })).count() + usize::from(self.spill)
+        let attached = attached.filter(|op| matches!(op, ViewOp::Attach { .. })).count();
+        attached + self.view.as_ref().map_or(0, |v| v.root.fds()) + usize::from(self.spill)
     }
 
     pub(crate) fn write(&self, w: &mut Writer) {
@@ -146,14 +198,23 @@ impl LaunchPlan {
         };
         w.list(&self.argv, text).list(&self.env, text).text(&self.cwd);
         w.option(self.ids.as_ref(), |w, ids| {
-            w.bool(ids.agent_root).u32(ids.workload);
+            w.bool(ids.agent_root).u32(ids.workload).u32(ids.group);
+        });
+        w.list(&self.groups, |w, id| {
+            w.u32(*id);
         });
         w.option(self.view.as_ref(), |w, view| {
-            w.text(&view.hostname).list(&view.ops, |w, op| op.write(w));
+            w.text(&view.hostname);
+            view.root.write(w);
+            w.bool(view.read_only).list(&view.ops, |w, op| op.write(w));
         });
         w.option(self.open_files.as_ref(), |w, n| {
             w.u32(*n);
         });
+        w.option(self.stop_signal.as_ref(), |w, n| {
+            w.i32(*n);
+        });
+        w.bool(self.wall);
         w.u16(self.probe.port).text(&self.probe.socket).bool(self.spill);
     }
 
@@ -162,12 +223,73 @@ impl LaunchPlan {
             argv: r.list(Reader::text)?,
             env: r.list(Reader::text)?,
             cwd: r.text()?,
-            ids: r.option(|r| Ok(Ids { agent_root: r.bool()?, workload: r.u32()? }))?,
-            view: r.option(|r| Ok(ViewPlan { hostname: r.text()?, ops: r.list(ViewOp::read)? }))?,
+            ids: r.option(|r| Ok(Ids { agent_root: r.bool()?, workload: r.u32()?, group: r.u32()? }))?,
+            groups: r.list(Reader::u32)?,
+            view: r.option(ViewPlan::read)?,
             open_files: r.option(Reader::u32)?,
+            stop_signal: r.option(Reader::i32)?,
+            wall: r.bool()?,
             probe: Probe { port: r.u16()?, socket: r.text()? },
             spill: r.bool()?,
         })
+    }
+}
+
+impl ViewPlan {
+    fn read(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            hostname: r.text()?,
+            root: RootPlan::read(r)?,
+            read_only: r.bool()?,
+            ops: r.list(ViewOp::read)?,
+        })
+    }
+}
+
+impl RootPlan {
+    /// How many file descriptors are passed for it.
+    #[must_use]
+    pub fn fds(&self) -> usize {
+        let Self::Layers { lowers, changes, .. } = self else { return 0 };
+        lowers.iter().chain(changes).filter(|tree| **tree == Tree::Passed).count()
+    }
+
+    fn write(&self, w: &mut Writer) {
+        match self {
+            Self::Memory => {
+                w.u8(0);
+            }
+            Self::Layers { lowers, changes, size } => {
+                w.u8(1).list(lowers, |w, tree| tree.write(w));
+                w.option(changes.as_ref(), |w, tree| tree.write(w)).u64(*size);
+            }
+        }
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(match r.u8()? {
+            0 => Self::Memory,
+            1 => Self::Layers { lowers: r.list(Tree::read)?, changes: r.option(Tree::read)?, size: r.u64()? },
+            _ => return Err(Malformed::Value),
+        })
+    }
+}
+
+impl Tree {
+    fn write(&self, w: &mut Writer) {
+        w.option(
+            match self {
+                Self::Passed => None,
+                Self::Path(path) => Some(path),
+            },
+            |w, path| {
+                w.text(path);
+            },
+        );
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(r.option(Reader::text)?.map_or(Self::Passed, Self::Path))
     }
 }
 
@@ -184,6 +306,8 @@ impl ViewOp {
             Self::File { target, content } => w.u8(5).text(target).bytes(content),
             Self::Dir { target, mode } => w.u8(6).text(target).u32(*mode),
             Self::Own { target } => w.u8(7).text(target),
+            Self::Mask { target } => w.u8(8).text(target),
+            Self::ReadOnly { target } => w.u8(9).text(target),
         };
     }
 
@@ -199,6 +323,8 @@ impl ViewOp {
             5 => Self::File { target: r.text()?, content: r.bytes()?.to_vec() },
             6 => Self::Dir { target: r.text()?, mode: r.u32()? },
             7 => Self::Own { target: r.text()? },
+            8 => Self::Mask { target: r.text()? },
+            9 => Self::ReadOnly { target: r.text()? },
             _ => return Err(Malformed::Value),
         })
     }

@@ -34,7 +34,7 @@ mod wire;
 
 pub use agent::{Ended, FromAgent, Line, Phase, Step};
 pub use host::{SETUP_MAX_FDS, Setup, ToAgent, Walls};
-pub use launch::{Ids, LaunchPlan, Probe, ViewOp, ViewPlan};
+pub use launch::{Ids, LaunchPlan, Probe, RootPlan, Tree, ViewOp, ViewPlan};
 pub use wire::{Decoder, Malformed};
 
 /// Version of this protocol. Both sides refuse any other.
@@ -46,8 +46,8 @@ pub const MAX_TO_AGENT: usize = 1 << 20;
 /// Largest frame that an agent sends, in bytes after the length.
 pub const MAX_FROM_AGENT: usize = 192 * 1024;
 
-/// Most file descriptors beside one frame.
-pub const MAX_FDS: usize = 64;
+/// Most file descriptors beside one frame: the layers of an image, and mounts.
+pub const MAX_FDS: usize = 192;
 
 /// Longest line in a [`FromAgent::Log`], in bytes; a longer one is split.
 pub const MAX_LINE: usize = 16 * 1024;

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 use insula_frames::{
-    Decoder, Ended, FromAgent, Ids, LaunchPlan, Line, MAX_FROM_AGENT, Malformed, Phase, Probe, Setup, Step,
-    ToAgent, ViewOp, ViewPlan, Walls,
+    Decoder, Ended, FromAgent, Ids, LaunchPlan, Line, MAX_FROM_AGENT, Malformed, Phase, Probe, RootPlan,
+    Setup, Step, ToAgent, Tree, ViewOp, ViewPlan, Walls,
 };
 use proptest::prelude::*;
 
@@ -13,9 +13,16 @@ fn plan() -> LaunchPlan {
         argv: vec!["python3".into(), "app.py".into()],
         env: vec!["PORT=8080".into()],
         cwd: "/srv".into(),
-        ids: Some(Ids { agent_root: true, workload: 1000 }),
+        ids: Some(Ids { agent_root: true, workload: 1000, group: 100 }),
+        groups: vec![4, 24],
         view: Some(ViewPlan {
             hostname: "alice".into(),
+            root: RootPlan::Layers {
+                lowers: vec![Tree::Passed, Tree::Path("/layers/1".into())],
+                changes: Some(Tree::Passed),
+                size: 1 << 20,
+            },
+            read_only: true,
             ops: vec![
                 ViewOp::Attach { target: "/srv".into(), dir: true },
                 ViewOp::Bind {
@@ -30,9 +37,13 @@ fn plan() -> LaunchPlan {
                 ViewOp::File { target: "/etc/hosts".into(), content: b"x".to_vec() },
                 ViewOp::Dir { target: "/run".into(), mode: 0o755 },
                 ViewOp::Own { target: "/data".into() },
+                ViewOp::Mask { target: "/proc/keys".into() },
+                ViewOp::ReadOnly { target: "/proc/sys".into() },
             ],
         }),
         open_files: Some(64),
+        stop_signal: Some(2),
+        wall: true,
         probe: Probe { port: 8080, socket: "/run/app.sock".into() },
         spill: true,
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use insula_linux::cgroup::{self, Layout};
 use insula_linux::{identity, seccomp};
 
-use crate::levels::{Namespace, Process};
+use crate::levels::{Container, Namespace, Process};
 use crate::ports::Ports;
 use crate::registry::Registry;
 use crate::walls::{IdMode, Pool, Shared};
@@ -120,6 +120,7 @@ impl Engine {
         Registry::new(vec![
             Arc::new(Process::new(Arc::clone(&self.shared), Arc::clone(&self.pool))),
             Arc::new(Namespace::new(Arc::clone(&self.shared), Arc::clone(&self.pool))),
+            Arc::new(Container::new(Arc::clone(&self.shared), Arc::clone(&self.pool))),
         ])
     }
 

@@ -12,8 +12,17 @@ use rustix::thread::{
 /// # Errors
 /// Those of setgroups(2), setresgid(2) and setresuid(2).
 pub fn become_id(id: u32) -> io::Result<()> {
-    let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
-    set_thread_groups(&[])?;
+    become_user(id, id, &[])
+}
+
+/// Takes on a user and a group, each as real, effective and saved one, and these further groups and no other.
+///
+/// # Errors
+/// Those of setgroups(2), setresgid(2) and setresuid(2).
+pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    let groups: Vec<_> = groups.iter().map(|group| Gid::from_raw(*group)).collect();
+    set_thread_groups(&groups)?;
     set_thread_res_gid(gid, gid, gid)?;
     Ok(set_thread_res_uid(uid, uid, uid)?)
 }

@@ -19,6 +19,7 @@ pub mod fork;
 pub mod inherited;
 pub mod loopback;
 pub mod mount;
+pub mod overlay;
 #[cfg(feature = "host")]
 pub mod quota;
 pub mod scm;

@@ -52,6 +52,18 @@ pub fn clone_tree(path: &Path, attributes: Attributes) -> io::Result<OwnedFd> {
     Ok(tree)
 }
 
+/// Clones the mount at `path` alone into a detached mount with these attributes: what is mounted below it is
+/// not in it.
+///
+/// # Errors
+/// Those of open_tree(2) and mount_setattr(2). Needs `CAP_SYS_ADMIN` over the caller's mount namespace.
+pub fn clone_top(path: &Path, attributes: Attributes) -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let tree = open_tree(CWD, path, flags)?;
+    set_attributes(tree.as_fd(), attributes, Reach::Top)?;
+    Ok(tree)
+}
+
 /// How much of a tree an operation is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {

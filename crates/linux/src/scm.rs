@@ -10,7 +10,7 @@ use rustix::net::{
 };
 
 /// Most descriptors in one message; the kernel takes 253 (`SCM_MAX_FD`).
-pub const MAX_FDS: usize = 64;
+pub const MAX_FDS: usize = 192;
 
 /// Sends bytes, with descriptors beside the first of them. Answers how many bytes went out; the descriptors
 /// went with them unless that is an error.

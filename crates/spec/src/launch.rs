@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{InstanceName, Limits, Secret};
+use crate::{InstanceName, Limits, Root, Secret};
 
 /// Which network a sandbox sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -84,6 +84,8 @@ pub struct Launch {
     pub data_dir: PathBuf,
     /// Further host paths to show.
     pub mounts: Vec<Mount>,
+    /// What the root file system is made of.
+    pub root: Root,
     /// Which network it sees.
     pub network: Network,
     /// What it may use.

@@ -54,7 +54,7 @@ fn broken(pad: &mut Launchpad, e: io::Error) -> Failure {
 }
 
 impl Agent {
-    pub(super) fn launch(&mut self, plan: &LaunchPlan, mut fds: Vec<OwnedFd>) -> Result<(), Failure> {
+    pub(super) fn launch(&mut self, plan: LaunchPlan, mut fds: Vec<OwnedFd>) -> Result<(), Failure> {
         let busy =
             || (Step::Exec, io::Error::from_raw_os_error(libc::EBUSY), "these walls are in use".to_owned());
         let mut pad = match mem::replace(&mut self.life, Life::Spent) {
@@ -69,20 +69,21 @@ impl Agent {
         if plan.ids.is_some_and(|ids| ids.agent_root) {
             credentials::become_id(0).map_err(|e| (Step::Ids, e, "agent".to_owned()))?;
         }
-        self.furnish(plan, fds)?;
+        self.furnish(&plan, fds)?;
+        self.stop_signal = plan.stop_signal;
         self.listens = None;
         // From here on the launchpad gets ready while the agent closes the walls; it executes nothing before `go`.
         if let Err(e) = pad.ready().and_then(|listens| {
             self.listens = listens;
-            pad.launch(plan)
+            pad.launch(&plan)
         }) {
             return Err(broken(&mut pad, e));
         }
-        close_up(plan)?;
+        close_up(&plan)?;
         if let Err(e) = pad.go() {
             return Err(broken(&mut pad, e));
         }
-        self.life = Life::Starting(pad, Prober::new(plan.probe.clone()));
+        self.life = Life::Starting(pad, Prober::new(plan.probe));
         Ok(())
     }
 
@@ -96,8 +97,8 @@ impl Agent {
         }
         match &plan.view {
             Some(view) => {
-                let workload = plan.ids.map(|ids| ids.workload);
-                self.scratch = view::build(view, fds, workload).map_err(|f| (Step::View, f.error, f.on))?;
+                let built = view::build(view, fds, plan.ids);
+                self.scratch = built.map_err(|f| (Step::View, f.error, f.on))?;
                 self.meeting_place = Path::new(&plan.probe.socket).parent().map(Path::to_owned);
             }
             None => view::empty(&self.scratch).map_err(|e| (Step::View, e, "empty scratch".to_owned()))?,

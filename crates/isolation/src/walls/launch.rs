@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use super::body::Body;
 use super::idmap::{self, IdMode};
 use super::pool::Pool;
+use super::root::{self, Ground};
 use super::sandbox::Walled;
 use super::shell::{Shell, failed, unexpected};
 use super::view::{self, CannotShow};
@@ -101,7 +102,7 @@ async fn prepare(shell: &mut Shell, launch: &Launch) -> Result<Prepared, LaunchE
     let launch = launch.clone();
     let prepared = shell.body.blocking(move || {
         step("blocking thread");
-        if let (Level::Namespace, Some(range)) = (kind.level, launch.ids) {
+        if let (true, Some(range)) = (kind.has_view(), launch.ids) {
             idmap::map_range(agent.pid, range).map_err(failed("map the ids of the instance"))?;
         }
         step("mapped");
@@ -111,7 +112,7 @@ async fn prepare(shell: &mut Shell, launch: &Launch) -> Result<Prepared, LaunchE
             set_limits(leaves.as_deref(), &launch)?;
         }
         fault::point("launch.limits");
-        let own = disk::prepare(kind.level, kind.level == Level::Namespace, &launch)?;
+        let own = disk::prepare(kind.level, kind.has_view(), &launch)?;
         if let Own::Plain(_) = own {
             own_dir(&launch.data_dir, launch.ids)?;
         }
@@ -120,30 +121,35 @@ async fn prepare(shell: &mut Shell, launch: &Launch) -> Result<Prepared, LaunchE
             Some(dir) if kind.level == Level::Process => own_dir(dir, launch.ids)?,
             _ => own_app_dir(&shared, &dir.app(), launch.ids)?,
         }
+        let ground = root::ground(&shared, &launch).map_err(cannot_show)?;
         step("directories");
         fault::point("launch.data-dir");
-        let (view, mut fds) = match kind.level {
-            Level::Namespace => {
-                let view = view::build(&shared, &launch, &dir.app(), own).map_err(cannot_show)?;
+        let (view, mut fds) = match kind.has_view() {
+            true => {
+                let (level, app_dir) = (kind.level, dir.app());
+                let place = view::Place { level, app_dir: &app_dir, ground: &ground, agent: agent.pid, own };
+                let view = view::build(&shared, &launch, place).map_err(cannot_show)?;
                 (Some(view.plan), view.mounts)
             }
-            _ => (None, Vec::new()),
+            false => (None, Vec::new()),
         };
         fds.push(spill.into());
-        Ok(Prepared { plan: plan(&shared, kind.level, &launch, view), fds })
+        Ok(Prepared { plan: plan(&shared, kind, &launch, (&ground, view)), fds })
     });
     prepared.await.map_err(|e| failed("prepare")(io::Error::other(e)))?
 }
 
 /// What of a launch the walls are built around, as text that can be compared.
 fn shown(shared: &Shared, launch: &Launch) -> String {
-    let Launch { workdir, data_dir, mounts, network, ids, placement, .. } = launch;
+    let Launch { workdir, data_dir, mounts, root, network, ids, placement, .. } = launch;
     let mut rules = DefaultHasher::new();
     (&shared.filters, &shared.hidden).hash(&mut rules);
     let rules = rules.finish();
     let disk = launch.limits.disk.map(|limit| (limit, launch.limits.disk_mode));
     let disk = disk.map_or_else(String::new, |disk| format!("{disk:?}\n"));
-    format!("{workdir:?}\n{data_dir:?}\n{mounts:?}\n{network:?}\n{ids:?}\n{placement:?}\n{rules:x}\n{disk}")
+    format!(
+        "{workdir:?}\n{data_dir:?}\n{mounts:?}\n{root:?}\n{network:?}\n{ids:?}\n{placement:?}\n{rules:x}\n{disk}"
+    )
 }
 
 /// Everything that the host does before another run in the same walls: they must show what is asked for now,
@@ -152,10 +158,13 @@ fn shown(shared: &Shared, launch: &Launch) -> String {
 /// `around` is what they were built around, where this process built them.
 pub(crate) async fn prepare_again(
     body: &Body,
-    level: Level,
+    kind: Kind,
     around: &mut Option<Around>,
     launch: &Launch,
 ) -> Result<Prepared, LaunchError> {
+    if kind.has_view() && !launch.root.is_host() && !launch.root.persistent && !launch.root.read_only {
+        return Err(LaunchError::Agent("its root has changes of an earlier run".to_owned()));
+    }
     let (shared, leaves, dir) = (Arc::clone(&body.shared), body.leaves(), body.dir());
     let known = around.as_ref().map(|around| around.text.clone());
     let set = around.as_ref().is_some_and(|around| around.limits == launch.limits);
@@ -166,10 +175,11 @@ pub(crate) async fn prepare_again(
             return Err(LaunchError::Agent("its walls were built around something else".to_owned()));
         }
         if !set {
-            limits::check(&shared, level, &launch.limits)?;
+            limits::check(&shared, kind.level, &launch.limits)?;
             set_limits(leaves.as_deref(), &launch)?;
         }
-        let plan = LaunchPlan { spill: false, ..plan(&shared, level, &launch, None) };
+        let ground = root::ground(&shared, &launch).map_err(cannot_show)?;
+        let plan = LaunchPlan { spill: false, ..plan(&shared, kind, &launch, (&ground, None)) };
         Ok(Prepared { plan, fds: Vec::new() })
     });
     let prepared = prepared.await.map_err(|e| failed("prepare")(io::Error::other(e)))??;
@@ -188,22 +198,37 @@ fn set_limits(leaves: Option<&Leaves>, launch: &Launch) -> Result<(), LaunchErro
     }
 }
 
-fn plan(shared: &Shared, level: Level, launch: &Launch, view: Option<ViewPlan>) -> LaunchPlan {
-    let walled = level == Level::Namespace;
+/// The plan of a launch on this ground, in this view if it is to be built.
+fn plan(
+    shared: &Shared,
+    kind: Kind,
+    launch: &Launch,
+    (ground, view): (&Ground, Option<ViewPlan>),
+) -> LaunchPlan {
+    let walled = kind.has_view();
+    let user = ground.user.as_ref();
+    let inside = |agent_root| {
+        let (workload, group) =
+            user.map_or((IdRange::WORKLOAD, IdRange::WORKLOAD), |user| (user.uid, user.gid));
+        Some(Ids { agent_root, workload, group })
+    };
     let ids = match (walled, launch.ids, shared.ids) {
-        (true, Some(_), _) | (true, None, IdMode::Subordinate { .. }) => {
-            Some(Ids { agent_root: true, workload: IdRange::WORKLOAD })
+        (true, Some(_), _) | (true, None, IdMode::Subordinate { .. }) => inside(true),
+        (false, Some(range), _) => {
+            Some(Ids { agent_root: false, workload: range.workload(), group: range.workload() })
         }
-        (false, Some(range), _) => Some(Ids { agent_root: false, workload: range.workload() }),
         _ => None,
     };
     LaunchPlan {
         argv: launch.argv.clone(),
         env: launch.env.iter().map(|(name, value)| format!("{name}={}", value.expose())).collect(),
-        cwd: launch.workdir.to_string_lossy().into_owned(),
+        cwd: ground.cwd.clone(),
         ids,
+        groups: user.map(|user| user.groups.clone()).unwrap_or_default(),
         view,
         open_files: launch.limits.open_files,
+        stop_signal: ground.stop_signal,
+        wall: false,
         probe: Probe {
             port: launch.placement.port,
             socket: launch.placement.socket.to_string_lossy().into_owned(),

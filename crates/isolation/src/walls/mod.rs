@@ -13,10 +13,12 @@ mod connect;
 mod idmap;
 mod launch;
 mod pool;
+mod root;
 mod rundir;
 mod sandbox;
 mod shell;
 pub(crate) mod sweep;
+mod user;
 pub(crate) mod view;
 mod wakes;
 
@@ -108,8 +110,15 @@ impl Kind {
     pub(crate) fn of_shell(self) -> Self {
         match self.level {
             Level::Process => Self { network: Network::Host, ..self },
+            // What makes a container is decided at its launch.
+            Level::Container => Self { level: Level::Namespace, ..self },
             _ => self,
         }
+    }
+
+    /// Whether it builds a root file system of its own.
+    pub(crate) fn has_view(self) -> bool {
+        !matches!(self.level, Level::Process)
     }
 
     /// First letter of the keys of this level, so that a sweep knows whose a run directory is.
@@ -121,8 +130,8 @@ impl Kind {
     pub(crate) fn walls(self, shared: &Shared) -> Walls {
         let full = Walls::USER.and(Walls::PID).and(Walls::MOUNT).and(Walls::IPC).and(Walls::UTS);
         match (self.level, self.network) {
-            (Level::Namespace, Network::Isolated) => full.and(Walls::NET),
-            (Level::Namespace, Network::Host) => full,
+            (Level::Namespace | Level::Container, Network::Isolated) => full.and(Walls::NET),
+            (Level::Namespace | Level::Container, Network::Host) => full,
             // Without control groups only the end of a pid namespace's init surely ends all of it.
             _ if !matches!(shared.layout, Layout::None { .. }) => Walls::default(),
             _ if shared.privileged() => Walls::PID,

@@ -247,7 +247,7 @@ impl Walled {
         if self.exit == Some(Exit::Lost) {
             return Err(LaunchError::Agent("it is gone".to_owned()));
         }
-        let plan = prepare_again(&self.body, self.kind.level, &mut self.built_around, launch).await?;
+        let plan = prepare_again(&self.body, self.kind, &mut self.built_around, launch).await?;
         self.oom_kills = oom_kills(&self.body);
         self.app = execute(&self.link, &mut self.streams, &self.body, plan).await?;
         self.exit = None;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use insula_frames::{Setup, ToAgent, Walls};
 use insula_linux::cgroup::{Leaf, Leaves, Plan};
 use insula_linux::identity::Identity;
-use insula_spec::{Level, Limits};
+use insula_spec::Limits;
 use tokio::process::Command;
 
 use super::body::Body;
@@ -154,7 +154,7 @@ async fn send_setup(
         map_self: map_self(shared, walls),
         agent_groups: count(&agent),
         app_groups: count(&app),
-        filters: if kind.level == Level::Namespace { shared.filters.clone() } else { Vec::new() },
+        filters: if kind.has_view() { shared.filters.clone() } else { Vec::new() },
     });
     let fds = agent.into_iter().chain(app).chain([listener]).collect();
     link.send(&setup, fds).await.map_err(|e| LaunchError::Agent(e.to_string()))

@@ -15,17 +15,21 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use insula_frames::{ViewOp, ViewPlan};
+use insula_frames::{RootPlan, ViewOp, ViewPlan};
 use insula_linux::mount::{self, Attributes};
-use insula_spec::{Launch, Mount, Network};
+use insula_spec::{Launch, Level, Mount, Network};
 
 use super::Shared;
+use super::root::{self, Ground};
 use crate::disk::Own;
 
 /// Name of the workload's own socket in its directory.
 pub(crate) const SOCKET_NAME: &str = "app.sock";
 /// Where a workload behind a mount wall may make its socket.
 pub(crate) const SOCKET_INSIDE: &str = "/run/insula/app.sock";
+
+/// The directory of that socket.
+const MEETING: &str = "/run/insula";
 
 /// Directories of the system at the top of the file system; on most hosts links into `/usr`.
 const SYSTEM: [&str; 7] = ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store"];
@@ -81,20 +85,35 @@ pub(crate) struct CannotShow {
     pub(crate) source: io::Error,
 }
 
+/// Where a view is built.
+#[derive(Debug)]
+pub(crate) struct Place<'a> {
+    pub(crate) level: Level,
+    /// Host path of the directory for the workload's socket.
+    pub(crate) app_dir: &'a Path,
+    /// What the launch stands on.
+    pub(crate) ground: &'a Ground,
+    /// Host pid of the agent, in whose user namespace the ids are.
+    pub(crate) agent: i32,
+    /// The tenant's own directory, where it is a mount.
+    pub(crate) own: Own,
+}
+
 /// Builds the view of one launch.
-pub(crate) fn build(
-    shared: &Shared,
-    launch: &Launch,
-    app_dir: &Path,
-    own: Own,
-) -> Result<View, CannotShow> {
-    let mut own = match own {
+pub(crate) fn build(shared: &Shared, launch: &Launch, place: Place<'_>) -> Result<View, CannotShow> {
+    let mut own = match place.own {
         Own::Plain(_) => None,
         Own::Mount(mount) => Some(mount),
     };
-    let mut mounts = Vec::new();
-    let mut ops = system(launch.network);
-    for step in steps(launch, app_dir, &shared.hidden) {
+    let (bottom, mut mounts) = root::bottom(shared, place.ground, place.agent)?;
+    let mut ops = match &bottom {
+        RootPlan::Memory => system(launch.network),
+        RootPlan::Layers { .. } => own_system(launch),
+    };
+    if place.level == Level::Container {
+        ops.extend(root::covered());
+    }
+    for step in steps(launch, place.app_dir, &shared.hidden) {
         match step {
             Step::Show(shown) if !shown.read_only && shown.target == launch.data_dir && own.is_some() => {
                 mounts.extend(own.take());
@@ -112,11 +131,16 @@ pub(crate) fn build(
             }),
         }
     }
-    if !shared.privileged() {
+    let another = place.ground.user.is_some();
+    if !shared.privileged() || another {
         ops.push(ViewOp::Own { target: text(&launch.data_dir) });
     }
+    if another {
+        ops.push(ViewOp::Own { target: MEETING.to_owned() });
+    }
     let hostname = launch.instance.id.as_str().to_owned();
-    Ok(View { plan: ViewPlan { hostname, ops }, mounts })
+    let read_only = launch.root.read_only || bottom == RootPlan::Memory;
+    Ok(View { plan: ViewPlan { hostname, root: bottom, read_only, ops }, mounts })
 }
 
 /// A step that depends on the launch.
@@ -137,7 +161,7 @@ fn steps(launch: &Launch, app_dir: &Path, hidden: &[PathBuf]) -> Vec<Step> {
         read_only: *read_only,
     });
     let mut all = Vec::new();
-    for shown in [workdir].into_iter().chain(mounts) {
+    for shown in Some(workdir).filter(|_| launch.root.show_workdir).into_iter().chain(mounts) {
         let masks = masks(&shown, hidden);
         all.push(Step::Show(shown));
         all.extend(masks);
@@ -146,7 +170,7 @@ fn steps(launch: &Launch, app_dir: &Path, hidden: &[PathBuf]) -> Vec<Step> {
         Step::Show(Shown { source: source.to_owned(), target: target.to_owned(), read_only: false })
     };
     all.push(own(&launch.data_dir, &launch.data_dir));
-    all.push(own(app_dir, Path::new("/run/insula")));
+    all.push(own(app_dir, Path::new(MEETING)));
     all
 }
 
@@ -213,6 +237,25 @@ fn system(network: Network) -> Vec<ViewOp> {
     ops.push(tmpfs("/tmp", 0o1777, 256 * MIB));
     ops.push(ViewOp::Symlink { target: "/var/tmp".to_owned(), to: "../tmp".to_owned() });
     ops.push(ViewOp::Symlink { target: "/var/run".to_owned(), to: "../run".to_owned() });
+    ops
+}
+
+/// What a root file system of its own does not bring, or must not: the kernel's file systems, devices, places
+/// for what is gone with a run, the names of its network.
+fn own_system(launch: &Launch) -> Vec<ViewOp> {
+    let mut ops = vec![ViewOp::Proc { target: "/proc".to_owned() }];
+    ops.extend(devices());
+    ops.push(tmpfs("/tmp", 0o1777, 256 * MIB));
+    if launch.root.read_only {
+        ops.push(tmpfs("/run", 0o1777, 64 * MIB));
+    }
+    ops.extend(names().into_iter().filter(
+        |op| !matches!(op, ViewOp::File { target, .. } if target == "/etc/passwd" || target == "/etc/group"),
+    ));
+    if launch.network == Network::Host {
+        let file = "/etc/resolv.conf".to_owned();
+        ops.push(ViewOp::Bind { source: file.clone(), target: file, read_only: true, optional: true });
+    }
     ops
 }
 

@@ -119,8 +119,7 @@ async fn what_cannot_be_enforced_is_refused_and_says_what_would_do() {
     let engine = home.engine(1);
     let hard = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap();
     let files = Limits { open_files: Some(u32::try_from(hard + 1).unwrap()), ..Limits::default() };
-    let disk =
-        Limits { disk: Some(ByteSize::mib(64)), disk_mode: DiskMode::Hard, ..Limits::default() };
+    let disk = Limits { disk: Some(ByteSize::mib(64)), disk_mode: DiskMode::Hard, ..Limits::default() };
     let images = DiskProbe::of(&std::env::temp_dir()).image.is_ok();
     let mut asked = vec![("open_files", files), ("disk_limit", disk)];
     if !has_groups(&engine) {

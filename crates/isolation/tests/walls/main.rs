@@ -6,6 +6,7 @@
 #![allow(missing_docs, reason = "tests name themselves")]
 
 mod adoption;
+mod container;
 mod ends;
 mod life;
 mod limits;

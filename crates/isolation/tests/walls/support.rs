@@ -115,6 +115,7 @@ impl Home {
             workdir: self.path("work"),
             data_dir: self.path("data/app").join(tenant),
             mounts: Vec::new(),
+            root: insula_spec::Root::host(),
             network: Network::Isolated,
             limits: Limits::default(),
             ids: root().then_some(IdRange { base: ids << 16 }),

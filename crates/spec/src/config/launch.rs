@@ -47,6 +47,7 @@ impl ServiceSpec {
             workdir: self.workdir.clone(),
             data_dir: tenant_dir,
             mounts: self.mounts.clone(),
+            root: self.root.clone(),
             network: self.network,
             limits: self.limits,
             ids,

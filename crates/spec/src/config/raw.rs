@@ -157,6 +157,11 @@ tables! {
         min_isolation: String,
         network: String,
         mounts: Vec<Given<RawMount>>,
+        rootfs: String,
+        root: String,
+        read_only_root: bool,
+        user: String,
+        seccomp: String,
         memory_limit_mb: Integer,
         memory: RawSize,
         cpu_weight: Integer,
@@ -191,7 +196,6 @@ tables! {
         vcpus: Integer,
         vsock_port: Integer,
         kernel: String,
-        rootfs: String,
     }
 
     /// A health check, written out.
@@ -222,7 +226,6 @@ const OLD: &[&str] = &[
     "vcpus",
     "vsock_port",
     "kernel",
-    "rootfs",
 ];
 
 /// Whether a key is there for the sake of old files, in the table that has these keys.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{ImageSource, InstanceId, Level, LevelChoice, Limits, Mount, Network, Secret, ServiceName};
+use crate::{ImageSource, InstanceId, Level, LevelChoice, Limits, Mount, Network, Root, Secret, ServiceName};
 
 /// What happens to an idle instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -111,6 +111,8 @@ pub struct ServiceSpec {
     pub network: Network,
     /// Further host paths to show.
     pub mounts: Vec<Mount>,
+    /// What the root file system is made of.
+    pub root: Root,
     /// What each instance may use.
     pub limits: Limits,
     /// What it speaks.

@@ -35,6 +35,8 @@ const ROWS: &[Row] = &[
     ("isolation", &["runtime", ".isolation"], |s| json!(s.isolation.to_string())),
     ("min_isolation", &[".min_isolation"], |s| json!(s.min_isolation.map(|level| level.to_string()))),
     ("network", &[], |s| network(s.network)),
+    ("root", &[], |s| json!(if s.root.persistent { "persistent" } else { "fresh" })),
+    ("read_only_root", &[], |s| json!(s.root.read_only)),
     ("memory", &["memory_limit_mb", "memory_mb"], |s| size(s.limits.memory)),
     ("cpu_weight", &["cpu_shares"], |s| weight(&s.limits)),
     ("cpu_quota", &["vcpus"], |s| quota(s.limits.cpu_quota)),

@@ -38,12 +38,19 @@ fn launch(network: Network) -> Launch {
         env: Vec::new(),
         workdir: "/usr/share".into(),
         data_dir: "/var/lib".into(),
+        root: insula_spec::Root::host(),
         mounts: vec![mount("/etc", "/srv/etc", true), mount("/var", "/srv/var", false)],
         network,
         limits: Limits::default(),
         ids: Some(IdRange { base: 1 << 20 }),
         placement: Placement { port: 8080, socket: SOCKET_INSIDE.into() },
     }
+}
+
+fn build_at(level: Level, shared: &Shared, launch: &Launch) -> Result<View, CannotShow> {
+    let ground = root::ground(shared, launch)?;
+    let (app_dir, own) = (Path::new("/tmp"), Own::Plain(Vec::new()));
+    build(shared, launch, Place { level, app_dir, ground: &ground, agent: 0, own })
 }
 
 /// One step a line; where the system directories are links differs between hosts, so they are left out.
@@ -75,7 +82,7 @@ fn golden(plan: &ViewPlan) -> String {
 #[test]
 fn the_plan_of_an_ordinary_user_is_as_agreed() {
     let shared = shared(IdMode::Single, &["/etc/passwd", "/usr/share/doc", "/nowhere", "/var/lib"]);
-    let view = build(&shared, &launch(Network::Isolated), Path::new("/tmp"), Own::Plain(Vec::new())).unwrap();
+    let view = build_at(Level::Namespace, &shared, &launch(Network::Isolated)).unwrap();
     assert!(view.mounts.is_empty(), "an ordinary user's agent opens its sources itself");
     insta::assert_snapshot!(golden(&view.plan), @r"
     host name alice
@@ -136,7 +143,7 @@ fn the_plan_of_an_ordinary_user_is_as_agreed() {
 fn only_on_the_hosts_network_are_its_name_servers_shown() {
     let shared = shared(IdMode::Single, &[]);
     let shows = |network| {
-        let view = build(&shared, &launch(network), Path::new("/tmp"), Own::Plain(Vec::new())).unwrap();
+        let view = build_at(Level::Namespace, &shared, &launch(network)).unwrap();
         golden(&view.plan).contains("/etc/resolv.conf")
     };
     assert!(shows(Network::Host));
@@ -147,6 +154,6 @@ fn only_on_the_hosts_network_are_its_name_servers_shown() {
 fn what_is_not_there_cannot_be_shown_and_is_named() {
     let shared = shared(IdMode::Single, &[]);
     let missing = Launch { workdir: "/nowhere/at/all".into(), ..launch(Network::Isolated) };
-    let error = build(&shared, &missing, Path::new("/tmp"), Own::Plain(Vec::new())).unwrap_err();
+    let error = build_at(Level::Namespace, &shared, &missing).unwrap_err();
     assert_eq!(error.path, Path::new("/nowhere/at/all"));
 }

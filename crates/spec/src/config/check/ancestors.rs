@@ -119,7 +119,8 @@ impl Check<'_> {
             }
         }
         let text = "no effect: a level brings what it boots, and the agent in it has its own channel";
-        let unused = [raw.kernel.take(), raw.rootfs.take()].into_iter().flatten().map(|given| given.at);
+        let image = if is_vm { raw.rootfs.take() } else { None };
+        let unused = [raw.kernel.take(), image].into_iter().flatten().map(|given| given.at);
         for at in unused.chain(raw.vsock_port.take().map(|given| given.at)) {
             self.note(&at, text);
         }

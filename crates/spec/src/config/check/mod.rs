@@ -13,6 +13,7 @@ mod network;
 mod observability;
 mod paths;
 mod references;
+mod root;
 mod routing;
 mod scalars;
 mod service;

@@ -61,6 +61,7 @@ impl Check<'_> {
         let by_program = command.first().is_some_and(|program| names_id(program));
         let env = self.env(raw.env.take().map(|table| table.value).unwrap_or_default());
         let mounts = self.mounts(list(raw.mounts.take()));
+        let root = self.root(&mut raw);
         let protocol = self.protocol(&raw);
         let health = raw.health.take().and_then(|health| self.health(health, defaults.check_interval));
         let name = name?;
@@ -74,6 +75,7 @@ impl Check<'_> {
             min_isolation: floor,
             network: self.word(raw.network.as_ref(), NETWORKS).unwrap_or_default(),
             mounts,
+            root,
             limits,
             protocol,
             health,

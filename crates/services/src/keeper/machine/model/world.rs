@@ -54,6 +54,7 @@ pub(super) fn spec() -> ServiceSpec {
         min_isolation: None,
         network: Network::Isolated,
         mounts: Vec::new(),
+        root: insula_spec::Root::host(),
         limits: Limits::default(),
         protocol: insula_spec::Protocol::Http1,
         health: None,
