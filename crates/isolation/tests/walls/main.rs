@@ -7,6 +7,7 @@
 
 mod adoption;
 mod container;
+mod disk;
 mod ends;
 mod life;
 mod limits;
