@@ -51,6 +51,8 @@ pub struct DiskPlace<'a> {
 pub struct DiskUse {
     /// Bytes in use.
     pub used: u64,
+    /// Bytes that may be in use; `None` where nothing bounds it.
+    pub limit: Option<u64>,
     /// Whether that is all of it: a walk may have too little time, or rights.
     pub complete: bool,
 }
@@ -72,19 +74,24 @@ impl DiskPlace<'_> {
     /// # Errors
     /// When it cannot be read at all.
     pub fn measure(&self, limit: Duration, cancelled: &AtomicBool) -> io::Result<DiskUse> {
-        let whole = |used| DiskUse { used, complete: true };
+        let asked = self.limits.disk.map(|size| size.0);
+        let whole = |used, limit| DiskUse { used, limit, complete: true };
         match self.hold().map(|hold| hold.mechanism) {
             Some(Mechanism::Image) => {
                 let image = Image::of(self.dir).ok_or(io::ErrorKind::NotFound)?;
-                image.exists().then(|| image.held().map(|held| whole(held.used))).unwrap_or(Ok(whole(0)))
+                match image.exists() {
+                    true => image.held().map(|held| whole(held.used, Some(held.limit))),
+                    false => Ok(whole(0, asked)),
+                }
             }
             Some(Mechanism::Project) => match self.ids {
-                Some(ids) => project::used(&project::device_of(self.dir)?, ids.workload()).map(whole),
-                None => Ok(whole(0)),
+                Some(ids) => project::used(&project::device_of(self.dir)?, ids.workload())
+                    .map(|used| whole(used, asked)),
+                None => Ok(whole(0, asked)),
             },
             Some(Mechanism::Soft) | None => {
                 let counted = Walk::of(limit, cancelled).count(self.dir)?;
-                Ok(DiskUse { used: counted.bytes, complete: counted.complete })
+                Ok(DiskUse { used: counted.bytes, limit: asked, complete: counted.complete })
             }
         }
     }
@@ -221,6 +228,6 @@ mod tests {
         let place = DiskPlace { dir: &dir.path().join("a"), limits, walled: true, ids: None };
         assert_eq!(place.hold(), None);
         let used = place.measure(Duration::from_secs(5), &AtomicBool::new(false)).unwrap();
-        assert_eq!(used, DiskUse { used: 0, complete: true });
+        assert_eq!(used, DiskUse { used: 0, limit: None, complete: true });
     }
 }

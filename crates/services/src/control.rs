@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use insula_isolation::{Record, Usage};
+use insula_isolation::{DiskHold, Record, Usage};
 use insula_spec::{IdRange, InstanceName, Level, ServiceName, ServiceSpec};
 use insula_store::{Event, EventKind, EventQuery, EventRow, ReadError, WriteError};
 use tokio::sync::{mpsc, oneshot};
@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::census::Full;
 use crate::directory::Entry;
+use crate::disk;
 use crate::keeper::Message;
 use crate::services::{Errand, NotRoused, Services};
 use crate::status::Status;
@@ -144,6 +145,8 @@ pub struct Inspect {
     pub ids: Option<IdRange>,
     /// What was asked for.
     pub spec: Arc<ServiceSpec>,
+    /// What bounds its directory, or would at its next start; `None` without a limit.
+    pub disk: Option<DiskHold>,
 }
 
 impl Services {
@@ -232,7 +235,11 @@ impl Services {
             None | Some(Err(_)) => Ok(None),
         };
         let ids = ids.map_err(|e| ControlError::Ids { name: name.clone(), why: e.to_string() })?;
-        Ok(Inspect { overview, usage, ids, spec })
+        let walled = overview.level.and_then(|level| self.shared.registry.backend(level).ok());
+        let walled = walled.is_none_or(|backend| backend.bounds_disk());
+        let (owned, known) = (Arc::clone(&spec), name.clone());
+        let disk = tokio::task::spawn_blocking(move || disk::hold(&owned, &known, walled, ids)).await;
+        Ok(Inspect { overview, usage, ids, spec, disk: disk.ok().flatten() })
     }
 
     /// The newest events of an instance, newest first.

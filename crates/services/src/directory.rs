@@ -16,6 +16,7 @@ use insula_spec::{IdRange, InstanceName, Level};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::disk::DiskReading;
 use crate::keeper::Message;
 use crate::lease::Run;
 use crate::status::Status;
@@ -39,6 +40,10 @@ pub(crate) struct Entry {
     pub(crate) restarts: u64,
     /// How often a request woke it.
     pub(crate) wakes: u64,
+    /// What its directory held when it was last counted.
+    pub(crate) disk: Option<DiskReading>,
+    /// CPU time of its walls that are gone, in microseconds.
+    pub(crate) cpu_micros: u64,
     /// After a failure: when a request may try again.
     pub(crate) retry_at: Option<Instant>,
 }
@@ -54,6 +59,8 @@ impl Entry {
             record: None,
             restarts: 0,
             wakes: 0,
+            disk: None,
+            cpu_micros: 0,
             retry_at: None,
         }
     }

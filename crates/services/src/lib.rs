@@ -14,6 +14,7 @@ mod control;
 mod counts;
 mod deploy;
 mod directory;
+mod disk;
 mod failure;
 mod gate;
 mod health;
@@ -25,16 +26,19 @@ mod routing;
 mod services;
 mod shared;
 mod status;
+mod usage;
 
 pub use boot::StartError;
 pub use control::{ControlError, Inspect, Overview};
 pub use counts::{EXIT_REASONS, ServiceCounts};
 pub use deploy::{DeployError, Deployed, Order, Share, Version};
+pub use disk::{DiskEvent, DiskReading, Fill};
 pub use failure::Failure;
 pub use heritage::{Held, Lingering};
 /// How a workload ended; part of [`Failure`].
-pub use insula_isolation::Exit;
+pub use insula_isolation::{DiskHold, Exit, Mechanism};
 pub use lease::{Lease, LeaseError, Upstream};
 pub use routing::NoVersion;
 pub use services::Services;
 pub use status::{Observed, Status};
+pub use usage::TenantUsage;

@@ -14,6 +14,7 @@ use crate::boot::{self, StartError};
 use crate::census::Full;
 use crate::counts::ServiceCounts;
 use crate::directory::Entry;
+use crate::disk;
 use crate::heritage::{Held, Holds};
 use crate::keeper::{self, Keeper, Message};
 use crate::lease::{Lease, LeaseError};
@@ -91,6 +92,7 @@ impl Services {
         let services = Self { shared: Shared::new(config, registry, store) };
         let mut holds = Holds::new(names);
         boot::boot(&services, &mut holds).await?;
+        services.shared.keepers.spawn(disk::run(Arc::clone(&services.shared)));
         Ok((services, holds.into_held()))
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use insula_isolation::{Backend, Registry, Unavailable};
 use insula_spec::{Config, IdRange, InstanceName, ServiceName, ServiceSpec};
@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::census::Census;
 use crate::counts::Counts;
 use crate::directory::Directory;
+use crate::disk::Meter;
 use crate::routing::Routing;
 
 /// Most walls under construction at once; further starts wait for their turn.
@@ -56,6 +57,9 @@ pub(crate) struct Shared {
     pub(crate) routing: Arc<Routing>,
     pub(crate) census: Arc<Census>,
     pub(crate) counts: Counts,
+    pub(crate) meter: Meter,
+    /// When this began.
+    pub(crate) since: SystemTime,
     pub(crate) launches: Semaphore,
     pub(crate) phase: watch::Sender<Phase>,
     pub(crate) keepers: TaskTracker,
@@ -91,6 +95,8 @@ impl Shared {
             routing: Arc::default(),
             census: Arc::default(),
             counts: Counts::default(),
+            meter: Meter::default(),
+            since: SystemTime::now(),
             launches: Semaphore::new(LAUNCHES),
             phase: watch::Sender::new(Phase::Serving),
             keepers: TaskTracker::new(),

@@ -86,6 +86,8 @@ kinds! {
     DeployFailed = "deploy_failed",
     /// Requests are shared out among versions in another way.
     Routed = "routed",
+    /// A tenant's directory came near its limit, reached it, or has room again.
+    Disk = "disk",
     /// Captured lines were lost before they could be stored.
     LogGap = "log_gap",
     /// Something was asked for and refused.

@@ -55,6 +55,7 @@ impl Keeper {
             Action::Stop { graceful } => {
                 let grace = if graceful { self.site.spec.stop_timeout } else { Duration::ZERO };
                 let frozen = self.frozen;
+                self.count_cpu();
                 self.operate(|sandbox| Box::pin(ops::stop(sandbox, grace, frozen)));
             }
             Action::Freeze => {
@@ -76,6 +77,15 @@ impl Keeper {
         match self.sandbox.take() {
             Some(sandbox) => self.operation = Some(begin(sandbox)),
             None => tracing::error!(instance = %self.site.name, "there is no sandbox to operate on"),
+        }
+    }
+
+    /// Remembers the CPU time of walls that are about to go.
+    fn count_cpu(&self) {
+        let used = self.sandbox.as_ref().and_then(|sandbox| sandbox.usage().cpu_micros);
+        if let (Some(used), Some(entry)) = (used, self.site.shared.directory.write().get_mut(&self.site.name))
+        {
+            entry.cpu_micros += used;
         }
     }
 

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::machine::{Cause, Health, Note};
 use crate::counts::Counter;
+use crate::disk::Hint;
 use crate::failure::Failure;
 use crate::shared::Shared;
 
@@ -31,6 +32,8 @@ struct Line {
 pub(super) struct Journal {
     store: Store,
     counter: Arc<Counter>,
+    /// Where its directory has a limit.
+    disk: Option<Hint>,
     name: InstanceName,
     queue: VecDeque<Line>,
     writing: Option<BoxFuture<'static, ()>>,
@@ -48,21 +51,29 @@ impl std::fmt::Debug for Journal {
 impl Journal {
     pub(super) fn new(shared: &Shared, name: InstanceName) -> Self {
         let (store, counter) = (shared.store.clone(), shared.counts.of(&name.service));
-        Self { store, counter, name, queue: VecDeque::new(), writing: None }
+        let disk = shared.meter.hint(shared.spec(&name.service).as_deref());
+        Self { store, counter, disk, name, queue: VecDeque::new(), writing: None }
     }
 
     /// Adds a line.
     pub(super) fn add(&mut self, (change, event): (Change, Event)) {
-        self.counter.saw(&event);
+        self.saw(&event);
         self.queue.push_back(Line { change, event, reply: None });
     }
 
     /// Adds a line and tells when it, and all before it, are written.
     pub(super) fn confirm(&mut self, (change, event): (Change, Event)) -> oneshot::Receiver<Written> {
         let (reply, written) = oneshot::channel();
-        self.counter.saw(&event);
+        self.saw(&event);
         self.queue.push_back(Line { change, event, reply: Some(reply) });
         written
+    }
+
+    fn saw(&self, event: &Event) {
+        self.counter.saw(event);
+        if let Some(disk) = &self.disk {
+            disk.saw(&self.name, event);
+        }
     }
 
     /// Whether the keeper should wait for the store before it takes more.
