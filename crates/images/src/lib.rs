@@ -14,16 +14,24 @@
 
 #![forbid(unsafe_code)]
 
+mod admit;
 mod digest;
+mod document;
 mod formats;
 mod image;
 mod images;
 mod layer;
+mod load;
+mod progress;
 mod store;
 mod tar;
+mod walk;
 
+pub use document::DocumentError;
 pub use image::{Image, ImageConfig, Layer, Whiteouts};
 pub use images::Images;
 pub use layer::{Bounds, Policy, Record, UnpackError};
+pub use load::{LoadError, LoadOptions, Loaded, SourceKind};
+pub use progress::Progress;
 pub use store::{Collected, Listed, Removed, StoreError};
 pub use tar::TarError;

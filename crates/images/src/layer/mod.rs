@@ -31,8 +31,7 @@ use crate::store::{Place, StoreError, sync_parent};
 use crate::tar::Reader;
 
 pub use bounds::Bounds;
-pub(crate) use compress::Compressed;
-use compress::Plain;
+pub(crate) use compress::Plain;
 pub use error::UnpackError;
 pub(crate) use path::EntryPath;
 pub use record::Record;
@@ -101,6 +100,11 @@ pub(crate) fn unpack(
     layer.record.diff_id = actual;
     keep(place, scratch.path(), &layer.record, policy)?;
     Ok(layer.record)
+}
+
+/// What of an image is not as it was, over all its layers.
+pub(crate) fn notes(records: &[Record]) -> Vec<String> {
+    record::sum(records).map(|sum| sum.notes()).unwrap_or_default()
 }
 
 /// The record of a layer that is there already.

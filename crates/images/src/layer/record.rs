@@ -90,3 +90,17 @@ impl Record {
         notes
     }
 }
+
+/// All layers as one.
+pub(super) fn sum(records: &[Record]) -> Option<Record> {
+    let (first, rest) = records.split_first()?;
+    let mut sum = first.clone();
+    for record in rest {
+        sum.setuid_cleared += record.setuid_cleared;
+        sum.capabilities_cleared += record.capabilities_cleared;
+        sum.devices_skipped += record.devices_skipped;
+        sum.attributes_skipped += record.attributes_skipped;
+        sum.ownership &= record.ownership;
+    }
+    Some(sum)
+}

@@ -12,6 +12,8 @@ use crate::formats::{Descriptor, INDEX, Index, MANIFEST, REF_NAME};
 
 /// Annotation: where the image came from.
 const SOURCE: &str = "org.insula.image.source";
+/// Annotation: what changes when the content of that place changes.
+const MARK: &str = "org.insula.image.mark";
 /// Annotation: seconds since 1970 when it came.
 const ADDED: &str = "org.insula.image.added";
 /// Annotation: that set-user-id bits are kept.
@@ -26,8 +28,10 @@ pub(crate) struct Known {
     pub(crate) size: u64,
     /// The name that leads to it.
     pub(crate) name: Option<Reference>,
-    /// Where it came from: a name in a registry, or a path with a mark of its content.
+    /// Where it came from: a name in a registry, or a path.
     pub(crate) source: String,
+    /// What changes when the content of that place changes.
+    pub(crate) mark: String,
     /// Seconds since 1970 when it came.
     pub(crate) added: u64,
     /// Whether set-user-id bits of its files are kept.
@@ -42,6 +46,7 @@ impl Known {
             size: descriptor.size,
             name: text(REF_NAME).and_then(|name| name.parse().ok()),
             source: text(SOURCE).cloned().unwrap_or_default(),
+            mark: text(MARK).cloned().unwrap_or_default(),
             added: text(ADDED).and_then(|text| text.parse().ok()).unwrap_or_default(),
             keeps_setuid: text(SETUID).is_some_and(|text| text == "keep"),
         }
@@ -50,6 +55,7 @@ impl Known {
     fn descriptor(&self) -> Descriptor {
         let mut annotations = std::collections::BTreeMap::new();
         annotations.insert(SOURCE.to_owned(), self.source.clone());
+        annotations.insert(MARK.to_owned(), self.mark.clone());
         annotations.insert(ADDED.to_owned(), self.added.to_string());
         if let Some(name) = &self.name {
             annotations.insert(REF_NAME.to_owned(), name.to_string());

@@ -49,6 +49,11 @@ impl Place {
         Ok(place)
     }
 
+    /// The directory itself.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     pub(crate) fn index(&self) -> PathBuf {
         self.dir.join("index.json")
     }

@@ -1,0 +1,193 @@
+//! Archives as an attacker would make them, and an unpacker that believes them.
+
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use insula_images::{Images, LoadError, LoadOptions, Loaded};
+
+/// Bytes of a block.
+const BLOCK: usize = 512;
+
+/// A tar in the making.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Tar(pub(crate) Vec<u8>);
+
+impl Tar {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Any entry at all.
+    pub(crate) fn entry(mut self, flag: u8, path: &[u8], link: &[u8], data: &[u8]) -> Self {
+        self.push(header(flag, path, link, data.len() as u64), data);
+        self
+    }
+
+    pub(crate) fn file(self, path: &str, data: &str) -> Self {
+        self.entry(b'0', path.as_bytes(), b"", data.as_bytes())
+    }
+
+    pub(crate) fn dir(self, path: &str) -> Self {
+        self.entry(b'5', path.as_bytes(), b"", b"")
+    }
+
+    pub(crate) fn symlink(self, path: &str, to: &str) -> Self {
+        self.entry(b'2', path.as_bytes(), to.as_bytes(), b"")
+    }
+
+    pub(crate) fn hardlink(self, path: &str, to: &str) -> Self {
+        self.entry(b'1', path.as_bytes(), to.as_bytes(), b"")
+    }
+
+    /// Changes the header of the entry that came last, if it had no data.
+    pub(crate) fn mode(mut self, mode: u32) -> Self {
+        let at = self.0.len() - BLOCK;
+        octal(&mut self.0[at + 100..at + 108], mode.into());
+        sum(&mut self.0[at..]);
+        self
+    }
+
+    /// Records for the next entry.
+    pub(crate) fn pax(self, records: &[(&str, &[u8])]) -> Self {
+        let mut all = Vec::new();
+        for (key, value) in records {
+            let rest = key.len() + value.len() + 3;
+            let mut length = rest + 1;
+            while length != rest + length.to_string().len() {
+                length = rest + length.to_string().len();
+            }
+            all.extend(format!("{length} {key}=").bytes());
+            all.extend(*value);
+            all.push(b'\n');
+        }
+        self.entry(b'x', b"pax", b"", &all)
+    }
+
+    pub(crate) fn push(&mut self, header: [u8; BLOCK], data: &[u8]) {
+        self.0.extend(header);
+        self.0.extend(data);
+        self.0.resize(self.0.len().next_multiple_of(BLOCK), 0);
+    }
+
+    /// With the two blocks of its end.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        [self.0.as_slice(), &[0; 2 * BLOCK]].concat()
+    }
+}
+
+pub(crate) fn header(flag: u8, path: &[u8], link: &[u8], size: u64) -> [u8; BLOCK] {
+    let mut header = [0; BLOCK];
+    header[..path.len().min(100)].copy_from_slice(&path[..path.len().min(100)]);
+    let mode = if flag == b'5' { 0o755 } else { 0o644 };
+    octal(&mut header[100..108], mode);
+    octal(&mut header[108..116], 0);
+    octal(&mut header[116..124], 0);
+    octal(&mut header[124..136], size);
+    octal(&mut header[136..148], 1_000_000_000);
+    header[156] = flag;
+    header[157..157 + link.len()].copy_from_slice(link);
+    header[257..265].copy_from_slice(b"ustar\x0000");
+    sum(&mut header);
+    header
+}
+
+fn octal(field: &mut [u8], value: u64) {
+    let digits = field.len() - 1;
+    field[..digits].copy_from_slice(format!("{value:0digits$o}").as_bytes());
+}
+
+pub(crate) fn sum(header: &mut [u8]) {
+    header[148..156].fill(b' ');
+    let sum: u64 = header[..BLOCK].iter().map(|&b| u64::from(b)).sum();
+    octal(&mut header[148..155], sum);
+}
+
+/// What everybody writes first: it joins names to the root and opens what comes out.
+pub(crate) fn unpack_naively(tar: &[u8], root: &Path) {
+    let mut at = 0;
+    while tar[at] != 0 {
+        let header = &tar[at..at + BLOCK];
+        let text = |range: std::ops::Range<usize>| {
+            let field = header[range].split(|&b| b == 0).next().unwrap();
+            PathBuf::from(std::ffi::OsStr::from_bytes(field))
+        };
+        let octal = std::str::from_utf8(&header[124..135]).unwrap();
+        let size = usize::from_str_radix(octal, 8).unwrap();
+        let (path, link) = (root.join(text(0..100)), text(157..257));
+        let data = &tar[at + BLOCK..at + BLOCK + size];
+        drop(path.parent().map(fs::create_dir_all));
+        // What fails here fails for the attacker.
+        drop(match header[156] {
+            b'0' => fs::File::create(&path).and_then(|mut file| file.write_all(data)),
+            b'1' => fs::hard_link(root.join(link), &path),
+            b'2' => std::os::unix::fs::symlink(link, &path),
+            _ => fs::create_dir(&path),
+        });
+        at += BLOCK + size.next_multiple_of(BLOCK);
+    }
+}
+
+/// A place with images and a folder beside them that nobody may touch.
+pub(crate) struct World {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) images: Images,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("outside")).unwrap();
+        fs::write(dir.path().join("outside/secret"), "secret").unwrap();
+        let images = Images::open(&dir.path().join("images")).unwrap();
+        Self { dir, images }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Loads bytes as the tar of a root file system.
+    pub(crate) fn load(&self, bytes: &[u8]) -> Result<Loaded, LoadError> {
+        self.load_with(bytes, &LoadOptions::default())
+    }
+
+    pub(crate) fn load_with(&self, bytes: &[u8], options: &LoadOptions) -> Result<Loaded, LoadError> {
+        let path = self.path("rootfs.tar");
+        fs::write(&path, bytes).unwrap();
+        Ok(self.images.load(&path, options, &())?.remove(0))
+    }
+
+    /// The only layer of what was loaded.
+    pub(crate) fn layer(&self, loaded: &Loaded) -> PathBuf {
+        let image = self.images.by_digest(loaded.digest).unwrap().unwrap();
+        assert_eq!(image.layers.len(), 1);
+        image.layers[0].path.clone()
+    }
+
+    /// What is outside, as one text.
+    pub(crate) fn outside(&self) -> String {
+        let mut all = Vec::new();
+        for entry in fs::read_dir(self.path("outside")).unwrap() {
+            let path = entry.unwrap().path();
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            all.push(format!("{}={text}", path.file_name().unwrap().to_str().unwrap()));
+        }
+        all.sort();
+        all.join(" ")
+    }
+}
+
+/// An error with everything below it, on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        text = format!("{text}: {error}");
+        next = error.source();
+    }
+    text
+}
