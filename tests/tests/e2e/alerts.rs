@@ -209,3 +209,27 @@ fn a_key_that_others_may_read_refuses_the_start() {
     assert!(answer.code == 6 && answer.stderr.contains("chmod 600"), "{answer:?}");
     assert!(!answer.stderr.contains(KEY));
 }
+
+#[test]
+fn a_key_that_cannot_be_used_is_told_before_anything_changes() {
+    let (place, port) = (Place::new(), free_port());
+    let path = key(&place);
+    let server = looping(place, &hook(port, "200", "\"failed\""));
+    let config = server.place().path().join("insula.toml");
+    let check = || server.cli(&["config", "check", "--config", config.to_str().unwrap()]);
+    let worker = server.worker();
+    check().ok();
+    for (text, mode, words) in [(KEY, 0o644, "chmod 600"), ("short", 0o600, "has 5 bytes")] {
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+        for answer in
+            [check(), server.cli(&["config", "apply", "--dry-run"]), server.cli(&["config", "apply"])]
+        {
+            assert!(answer.code == 6 && answer.stderr.contains(words), "{words}: {answer:?}");
+        }
+    }
+    assert_eq!(server.worker(), worker);
+    drop(key(server.place()));
+    server.cli(&["config", "apply"]).ok();
+    assert_ne!(server.worker(), worker);
+}

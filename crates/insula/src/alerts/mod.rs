@@ -23,14 +23,24 @@ mod tls;
 pub(crate) use message::{Message, Origin};
 use post::Answer;
 pub(crate) use post::{PostError, Poster};
-pub(crate) use secret::{Secret, SecretError};
+use secret::Secret;
+pub(crate) use secret::SecretError;
 
+use insula_spec::Config;
 use insula_spec::config::Webhook;
 use insula_store::Store;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use hook::Hook;
+
+/// Whether the key of every receiver can be used, as a server needs it.
+///
+/// # Errors
+/// When one cannot be read, is open to others, or is no key.
+pub(crate) fn check_keys(config: &Config) -> Result<(), SecretError> {
+    config.alerts.iter().try_for_each(|webhook| Secret::read(&webhook.secret_file).map(drop))
+}
 
 /// The tasks that tell the receivers.
 #[derive(Debug)]

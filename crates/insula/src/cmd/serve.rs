@@ -8,14 +8,13 @@ use anyhow::Context;
 use insula_spec::Config;
 
 use super::config;
-use crate::alerts::Secret;
 use crate::cli::ServeArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::home::Home;
 use crate::parent::{self, DOOR_VERSION, Outcome, Plan, Request};
 use crate::printer::Printer;
-use crate::{agent_image, environment, trace};
+use crate::{agent_image, alerts, environment, trace};
 
 pub(super) fn run(home: &Home, args: ServeArgs, printer: Printer) -> anyhow::Result<ExitCode> {
     if let Some(how) = args.resume {
@@ -27,9 +26,7 @@ pub(super) fn run(home: &Home, args: ServeArgs, printer: Printer) -> anyhow::Res
     for note in &config.notes {
         tracing::warn!(key = note.key, line = note.line, "{}", note.text);
     }
-    for webhook in &config.alerts {
-        Secret::read(&webhook.secret_file)?;
-    }
+    alerts::check_keys(&config)?;
     if args.insecure_api {
         secluded(&config)?;
         printer.talk("warning: every program on this host may use the control API without a token");

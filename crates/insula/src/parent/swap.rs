@@ -142,6 +142,10 @@ impl Parent {
         // A configuration that this program cannot read was made for a newer one: all may be different.
         let unknown = Changes { settings: true, ..Changes::default() };
         let changes = old.map_or(unknown, |old| Changes::between(&old, &config));
+        crate::alerts::check_keys(&config).map_err(|e| {
+            let hint = e.hint();
+            Unfit { why: format!("{:#}", anyhow::Error::from(e)), hint }
+        })?;
         if plan.insecure_api {
             crate::cmd::secluded(&config).map_err(|e| Unfit { why: e.message, hint: e.hint })?;
         }

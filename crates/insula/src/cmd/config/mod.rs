@@ -37,6 +37,7 @@ pub(super) fn run(home: (&Home, Origin), verb: ConfigVerb, printer: Printer) -> 
 
 fn check(args: ConfigArg, printer: Printer) -> anyhow::Result<Exit> {
     let config = Config::load(&find(args)?.1)?;
+    crate::alerts::check_keys(&config)?;
     let instances = config.instances.values().map(std::collections::BTreeSet::len).sum();
     warn(&config, printer);
     let (services, warnings) = (config.services.len(), config.notes);
