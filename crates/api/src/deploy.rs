@@ -14,12 +14,12 @@ use crate::{Status, Timestamp};
 pub enum Strategy {
     /// They lose their weight, and stay as they are.
     Replace,
-    /// They lose their weight; the newest `keep` of them sleep, the rest is stopped and forgotten.
+    /// They lose their weight in steps; the newest `keep` of them sleep, the rest is stopped and forgotten.
     Rolling,
 }
 
 /// Body of `POST /v1/instances/{service:id}/deploy`. May be left out.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeployRequest {
     /// Its weight once it is healthy, 0 to 100; not together with `strategy`.
@@ -32,6 +32,15 @@ pub struct DeployRequest {
     /// Versions without weight that a rolling deploy keeps; 1 if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep: Option<usize>,
+    /// Shares in percent that a rolling deploy gives it one after the other: growing, the last one 100, at most
+    /// 20 of them; 25, 50, 75, 100 if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 20), inner(range(min = 1, max = 100)))]
+    pub steps: Option<Vec<u8>>,
+    /// How long each step of a rolling deploy is watched, in milliseconds, at most an hour; 5 s if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 3_600_000))]
+    pub pause_ms: Option<u64>,
     /// How long it may take to be healthy, in milliseconds; a minute if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,

@@ -31,7 +31,7 @@ mod usage;
 pub use boot::StartError;
 pub use control::{ControlError, Inspect, Overview};
 pub use counts::{EXIT_REASONS, ServiceCounts};
-pub use deploy::{DeployError, Deployed, Order, Share, Version};
+pub use deploy::{DeployError, Deployed, InvalidSteps, Order, Share, Steps, Version};
 pub use disk::{DiskEvent, DiskReading, Fill};
 pub use failure::Failure;
 pub use heritage::{Held, Lingering};

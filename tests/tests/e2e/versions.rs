@@ -136,7 +136,7 @@ fn blue_green_under_load_loses_nothing() {
         assert_eq!(ask(&server).expect(200).text(), to);
         load.more(50);
     }
-    server.cli(&["deploy", "api:v3", "--strategy", "rolling", "--keep", "1"]).ok();
+    server.cli(&["deploy", "api:v3", "--strategy", "rolling", "--keep", "1", "--pause", "200ms"]).ok();
     assert_eq!(ask(&server).expect(200).text(), "v3");
     load.more(50);
     // A version that answers is deployed again, in place: its requests wait.
@@ -153,7 +153,7 @@ fn a_rolling_deploy_keeps_the_newest_asleep_and_forgets_the_rest() {
     }
     let process = server.app("api:v1");
     let done =
-        server.cli(&["deploy", "api:v4", "--strategy", "rolling", "--keep", "1", "--json"]).ok().json();
+        server.cli(&["deploy", "api:v4", "--strategy", "rolling", "--pause", "0s", "--json"]).ok().json();
     assert_eq!(done["slept"], serde_json::json!(["api:v3"]));
     assert_eq!(weights(&server), of(&[("v3", 0), ("v4", 100)]));
     assert!(!process.alive(), "a forgotten version still runs");
@@ -163,6 +163,35 @@ fn a_rolling_deploy_keeps_the_newest_asleep_and_forgets_the_rest() {
     server.cli(&["route", "api", "--from", "v4", "--to", "v3"]).ok();
     assert_eq!(ask(&server).expect(200).text(), "v3");
     assert_eq!(server.cli(&["route", "api", "--from", "v4", "--to", "v1"]).code, 3);
+}
+
+/// A version that serves so many requests and then ends.
+const TIRED: &str = "import os, threading\nleft = [40]\nlock = threading.Lock()\n\
+    def count():\n    with lock:\n        left[0] -= 1\n        if left[0] <= 0: os._exit(9)\n";
+
+#[test]
+fn a_rolling_deploy_moves_in_steps_and_goes_back_where_the_new_version_fails() {
+    let server = start("");
+    let tired = SERVE.replace("body = ", "if self.path == \"/\": count()\n        body = ");
+    std::fs::write(server.place().apps().join("tired.py"), format!("{TIRED}{tired}")).unwrap();
+    server.cli(&["deploy", "api:v1"]).ok();
+    let load = Load::begin(&server, 2);
+    let failed =
+        server.cli(&["deploy", "api:tired", "--strategy", "rolling", "--steps", "20,100", "--pause", "60s"]);
+    let told = &failed.stderr;
+    // Whichever is seen first.
+    let why = ["status 9", "health check failed"].iter().any(|why| told.contains(why));
+    assert!(failed.code == 1 && told.contains("with 20 % of the requests") && why, "{told}");
+    assert_eq!(weights(&server), of(&[("v1", 100)]));
+    server.cli(&["deploy", "api:v2", "--strategy", "rolling", "--steps", "20,100", "--pause", "300ms"]).ok();
+    load.more(20);
+    // What the tired one had in its hands when it ended may be asked for again only where that is safe: it is.
+    assert_eq!(load.end(), [""; 0]);
+    assert_eq!(weights(&server), of(&[("v1", 0), ("v2", 100)]));
+    let events = server.cli(&["events", "--json"]).ok().stdout;
+    for share in ["20 %", "100 %"] {
+        assert!(events.contains(&format!("a rolling deploy gives it {share}")), "{share}: {events}");
+    }
 }
 
 #[test]

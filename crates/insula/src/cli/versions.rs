@@ -15,12 +15,19 @@ pub(crate) struct DeployArgs {
     /// Its weight once it is healthy, 0 to 100 [default: all requests to a first version, none to a later one]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=100))]
     pub(crate) weight: Option<u8>,
-    /// What becomes of the other versions: `replace` takes their weight, `rolling` puts them away, too
+    /// What becomes of the other versions: `replace` takes their weight, `rolling` takes it in steps and puts them away
     #[arg(long, value_name = "HOW", conflicts_with = "weight")]
     pub(crate) strategy: Option<StrategyArg>,
     /// Versions without weight that a rolling deploy keeps, asleep; older ones are forgotten [default: 1]
     #[arg(long, value_name = "N", requires = "strategy")]
     pub(crate) keep: Option<usize>,
+    /// Shares in percent that a rolling deploy gives it one after the other [default: 25,50,75,100]
+    #[arg(long, value_name = "N,N,...", requires = "strategy", value_delimiter = ',',
+          value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub(crate) steps: Option<Vec<u8>>,
+    /// How long each step is watched; a failure gives the others their weight back [default: 5s]
+    #[arg(long, value_name = "T", requires = "strategy", value_parser = parse_duration)]
+    pub(crate) pause: Option<Duration>,
     /// How long it may take to be healthy
     #[arg(long, value_name = "T", default_value = "60s", value_parser = parse_duration)]
     pub(crate) timeout: Duration,
@@ -31,7 +38,7 @@ pub(crate) struct DeployArgs {
 pub(crate) enum StrategyArg {
     /// They lose their weight
     Replace,
-    /// They lose their weight, and all but the newest are forgotten
+    /// They lose their weight in steps, and all but the newest are forgotten
     Rolling,
 }
 
@@ -116,6 +123,9 @@ mod tests {
             ("deploy api:v2 --weight 1 --strategy rolling", false),
             ("deploy api:v2 --strategy rolling --keep 0", true),
             ("deploy api:v2 --keep 1", false),
+            ("deploy api:v2 --strategy rolling --steps 10,100 --pause 2s", true),
+            ("deploy api:v2 --strategy rolling --steps 0,100", false),
+            ("deploy api:v2 --pause 2s", false),
             ("deploy api", false),
             ("route api", true),
             ("route api --from v1 --to v2", true),

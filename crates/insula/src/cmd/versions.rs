@@ -1,6 +1,7 @@
 //! `insula deploy`, `route`, `weight`: versions, and who of them answers.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use insula_api::{Client, DeployRequest, Deployed, Routes, Strategy, Timestamp, Version};
 use insula_spec::InstanceId;
@@ -17,8 +18,15 @@ pub(super) async fn deploy(client: &Client, args: DeployArgs, printer: Printer) 
         StrategyArg::Replace => Strategy::Replace,
         StrategyArg::Rolling => Strategy::Rolling,
     });
-    let timeout_ms = u64::try_from(args.timeout.as_millis()).ok();
-    let request = DeployRequest { weight: args.weight, strategy, keep: args.keep, timeout_ms };
+    let ms = |time: Duration| u64::try_from(time.as_millis()).ok();
+    let request = DeployRequest {
+        weight: args.weight,
+        strategy,
+        keep: args.keep,
+        steps: args.steps,
+        pause_ms: args.pause.and_then(ms),
+        timeout_ms: ms(args.timeout),
+    };
     let deployed = client.deploy(&args.name, &request).await?;
     printer.either(&deployed, |d| deployed_text(d, Timestamp::now()))?;
     Ok(Exit::Ok)

@@ -32,6 +32,18 @@ pub(super) enum Sick {
     Control(ControlError),
 }
 
+impl Sick {
+    /// The same, as it happened at one step of a rolling deploy.
+    pub(super) fn at(self, share: u8) -> Self {
+        let with = |why: String| format!("with {share} % of the requests: {why}");
+        match self {
+            Self::Failed { why, hint } => Self::Failed { why: with(why), hint },
+            Self::TimedOut { why } => Self::TimedOut { why: with(why) },
+            other @ Self::Control(_) => other,
+        }
+    }
+}
+
 impl From<ControlError> for Sick {
     fn from(error: ControlError) -> Self {
         match error {

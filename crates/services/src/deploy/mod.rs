@@ -3,6 +3,7 @@
 //! ```text
 //! version:  known ──► up ──► healthy ──► weights, one transaction and one swap ──► old ones tidied up
 //!             │       │         │
+//!             │       │         └─ rolling: in steps, and back where it fails (see `roll`)
 //!             └───────┴─────────┴─ not healthy: stopped, forgotten if it was new; weights are as before
 //!
 //! tenant:   requests held ──► drained ──► stopped ──► started ──► healthy ──► requests go on
@@ -13,6 +14,8 @@
 mod error;
 mod healthy;
 mod order;
+mod roll;
+mod steps;
 mod tidy;
 mod weights;
 
@@ -26,6 +29,7 @@ use tokio::time::{Instant, timeout};
 pub use self::error::DeployError;
 use self::healthy::{Sick, Start};
 pub use self::order::{Order, Share};
+pub use self::steps::{InvalidSteps, Steps};
 pub use self::weights::Version;
 use crate::routing::{Claim, Decision, WEIGHT_MAX};
 use crate::services::Services;
@@ -105,19 +109,17 @@ impl Services {
         self.make_known(name, "deployed by the operator").await?;
         let deadline = Instant::now() + order.timeout;
         if let Err(sick) = self.bring_up(name, Start::Anew, deadline).await {
-            let stay = self.shared.routing.weight(name) > 0;
-            if !stay {
-                self.stop(name).await?;
-            }
-            let error = self.failed(name, sick, order.timeout).await?;
-            if !was_known {
-                self.forget(name, "its deploy failed").await?;
-            }
-            return Err(error);
+            return Err(self.give_up(name, (sick, was_known), order.timeout).await?);
+        }
+        if let Share::Rolling { keep, steps } = &order.share {
+            return match self.roll(name, steps, &order).await? {
+                Some(sick) => Err(self.give_up(name, (sick, was_known), order.timeout).await?),
+                None => self.tidy(name, *keep).await,
+            };
         }
         let shared = &self.shared;
         let decide = |weights: &_| {
-            let changes = order::changes(weights, &name.id, order.share);
+            let changes = order::changes(weights, &name.id, &order.share);
             let event = Event::new(EventKind::Deployed, "healthy");
             Ok::<_, DeployError>(Decision {
                 deployed: Some(name.clone()),
@@ -127,10 +129,25 @@ impl Services {
             })
         };
         shared.routing.weigh(&shared.store, &name.service, decide).await?;
-        match order.share {
-            Share::Rolling { keep } => self.tidy(name, keep).await,
-            _ => Ok(Deployed::default()),
+        Ok(Deployed::default())
+    }
+
+    /// A version that takes no requests is stopped, and one that was not known before is forgotten; what to
+    /// tell the operator.
+    async fn give_up(
+        &self,
+        name: &InstanceName,
+        (sick, was_known): (Sick, bool),
+        timeout: Duration,
+    ) -> Result<DeployError, DeployError> {
+        if self.shared.routing.weight(name) == 0 {
+            self.stop(name).await?;
         }
+        let error = self.failed(name, sick, timeout).await?;
+        if !was_known {
+            self.forget(name, "its deploy failed").await?;
+        }
+        Ok(error)
     }
 
     /// A tenant is replaced by itself, as the configuration wants it now.

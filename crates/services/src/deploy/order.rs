@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use insula_spec::InstanceId;
 
+use super::steps::Steps;
 use crate::routing::WEIGHT_MAX;
 
 /// Who takes over from the versions that have a weight.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Share {
     /// All requests go to it if no version has a weight yet; otherwise its weight stays as it is.
     First,
@@ -16,15 +17,18 @@ pub enum Share {
     Weight(u8),
     /// It gets all requests; the others stay as they are, without weight.
     Replace,
-    /// It gets all requests; of the others the newest so many go to sleep, and the rest is forgotten.
+    /// It gets all requests, step by step; of the others the newest so many go to sleep, and the rest is
+    /// forgotten.
     Rolling {
         /// How many are kept.
         keep: usize,
+        /// The steps.
+        steps: Steps,
     },
 }
 
 /// What a deploy is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
     /// What share of the requests it gets once it is healthy.
     pub share: Share,
@@ -49,7 +53,7 @@ impl Default for Order {
 pub(super) fn changes(
     weights: &BTreeMap<InstanceId, u8>,
     new: &InstanceId,
-    share: Share,
+    share: &Share,
 ) -> BTreeMap<InstanceId, u8> {
     let alone = || {
         let others = weights.iter().filter(|(id, weight)| *id != new && **weight > 0);
@@ -58,7 +62,7 @@ pub(super) fn changes(
         changes
     };
     match share {
-        Share::Weight(weight) => BTreeMap::from([(new.clone(), weight)]),
+        Share::Weight(weight) => BTreeMap::from([(new.clone(), *weight)]),
         Share::Replace | Share::Rolling { .. } => alone(),
         Share::First if weights.values().all(|weight| *weight == 0) => alone(),
         Share::First => BTreeMap::new(),
@@ -91,12 +95,12 @@ mod tests {
 
     #[test]
     fn a_first_version_takes_everything_and_a_second_one_nothing() {
-        let of = |all: &[(&str, u8)], share| changes(&weights(all), &id("v2"), share);
+        let of = |all: &[(&str, u8)], share| changes(&weights(all), &id("v2"), &share);
         assert_eq!(of(&[], Share::First), weights(&[("v2", 100)]));
         assert_eq!(of(&[("v1", 0)], Share::First), weights(&[("v2", 100)]));
         assert_eq!(of(&[("v1", 1)], Share::First), weights(&[]));
         assert_eq!(of(&[("v1", 90)], Share::Weight(10)), weights(&[("v2", 10)]));
-        for share in [Share::Replace, Share::Rolling { keep: 0 }] {
+        for share in [Share::Replace, Share::Rolling { keep: 0, steps: Steps::default() }] {
             let all = [("v0", 0), ("v1", 90), ("v2", 10)];
             assert_eq!(of(&all, share), weights(&[("v1", 0), ("v2", 100)]));
         }

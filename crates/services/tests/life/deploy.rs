@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use insula_isolation::Exit;
 use insula_services::{
-    ControlError, DeployError, Deployed, Lease, LeaseError, NoVersion, Observed, Order, Share,
+    ControlError, DeployError, Deployed, Lease, LeaseError, NoVersion, Observed, Order, Share, Steps,
 };
 use insula_spec::{InstanceId, InstanceName, ServiceName};
 use insula_store::{EventKind, EventQuery};
@@ -66,6 +66,11 @@ impl World {
         let query = EventQuery { kinds: vec![kind], ..EventQuery::default() };
         self.store.events(query).await.unwrap().into_iter().map(|row| row.event.detail).collect()
     }
+}
+
+/// Steps of a quarter each, watched for so many seconds.
+fn steps(pause: u64) -> Steps {
+    Steps::new(Steps::SHARES.to_vec(), Duration::from_secs(pause)).unwrap()
 }
 
 fn of(all: &[(&str, u8)]) -> Vec<(String, u8)> {
@@ -173,7 +178,7 @@ async fn a_rolling_deploy_puts_old_versions_away() {
         world.deploy(version, Share::Replace).await.unwrap();
     }
     assert_eq!(world.host.standing(), 3);
-    let done = world.deploy("v4", Share::Rolling { keep: 1 }).await.unwrap();
+    let done = world.deploy("v4", Share::Rolling { keep: 1, steps: steps(0) }).await.unwrap();
     assert_eq!((done.slept, done.forgotten), (vec![name("v3")], vec![name("v2"), name("v1")]));
     until(&world.services, &name("v3"), Observed::Asleep).await;
     assert_eq!(world.weights().await, of(&[("v3", 0), ("v4", 100)]));
@@ -182,6 +187,59 @@ async fn a_rolling_deploy_puts_old_versions_away() {
     world.services.reroute(&api(), (id("v4"), id("v3")), Order::TIMEOUT).await.unwrap();
     assert_eq!(world.picks(1), ["v3"]);
     assert!(world.services.lease(&name("v3"), soon()).await.is_ok());
+}
+
+impl World {
+    /// Waits until a rolling deploy of `v2` has come to this share.
+    async fn share(&self, share: u8) {
+        while self.weights().await.iter().all(|(id, weight)| id != "v2" || *weight != share) {
+            self.settle().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_rolling_deploy_takes_its_time_for_each_step() {
+    let world = world("").await;
+    world.deploy("v1", Share::First).await.unwrap();
+    let rolling = world.begin("v2", Share::Rolling { keep: 1, steps: steps(60) });
+    for share in Steps::SHARES {
+        world.share(share).await;
+        assert_eq!(world.weights().await, of(&[("v1", 100 - share), ("v2", share)]));
+        world.pass(Duration::from_secs(59)).await;
+        world.settle().await;
+        assert_eq!(world.weights().await[1].1, share, "it went on too early");
+        assert!(!rolling.is_finished());
+        world.pass(Duration::from_secs(1)).await;
+    }
+    assert_eq!(world.end(rolling).await.unwrap().slept, [name("v1")]);
+    assert_eq!(world.weights().await, of(&[("v1", 0), ("v2", 100)]));
+    assert_eq!(world.history(EventKind::Routed).await.len(), Steps::SHARES.len());
+}
+
+#[test]
+fn a_rolling_deploy_goes_back_where_the_new_version_fails() {
+    super::each(["always", "never"], async |policy| {
+        let world = world(&format!("restart = \"{policy}\"")).await;
+        world.deploy("v0", Share::First).await.unwrap();
+        world.deploy("v1", Share::Weight(50)).await.unwrap();
+        let before = world.weights().await;
+        let rolling = world.begin("v2", Share::Rolling { keep: 0, steps: steps(60) });
+        world.share(25).await;
+        world.settle().await;
+        world.pass(Duration::from_secs(61)).await;
+        world.share(50).await;
+        world.host.workload("api:v2").end(Exit::Code(4));
+        // Restarted at once it looks well again before the step is over.
+        world.settle().await;
+        world.pass(Duration::from_secs(60)).await;
+        let error = world.end(rolling).await.unwrap_err();
+        let told = error.to_string();
+        assert!(told.contains("with 50 % of the requests") && told.contains("status 4"), "{policy}: {told}");
+        assert_eq!(world.weights().await, before, "{policy}");
+        assert_eq!(world.services.status(&name("v2")), None, "{policy}: it was not known before");
+        assert_eq!(world.history(EventKind::DeployFailed).await.len(), 1);
+    });
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use insula_api::{DeployRequest, Deployed, RouteRequest, Routes, Strategy, Version, WeightRequest};
-use insula_services::{Order, Share};
+use insula_services::{Order, Share, Steps};
 use insula_spec::{InstanceName, ServiceName};
 
 use super::Versions;
@@ -65,15 +65,27 @@ impl Live {
 
 /// What the request means.
 fn order(request: DeployRequest) -> Result<Order, ControlError> {
-    let DeployRequest { weight, strategy, keep, timeout_ms } = request;
+    let DeployRequest { weight, strategy, keep, steps, pause_ms, timeout_ms } = request;
     let malformed = |why: &str| Err(ControlError::Malformed { part: "body", why: why.to_owned() });
-    let share = match (strategy, weight, keep) {
-        (Some(_), Some(_), _) => return malformed("`weight` and `strategy` exclude each other"),
-        (Some(Strategy::Rolling), None, keep) => Share::Rolling { keep: keep.unwrap_or(Order::KEEP) },
-        (_, _, Some(_)) => return malformed("`keep` needs `strategy` to be `rolling`"),
-        (Some(Strategy::Replace), None, None) => Share::Replace,
-        (None, Some(weight), None) => Share::Weight(weight),
-        (None, None, None) => Share::First,
+    let rolling = strategy == Some(Strategy::Rolling);
+    for (key, given) in
+        [("keep", keep.is_some()), ("steps", steps.is_some()), ("pause_ms", pause_ms.is_some())]
+    {
+        if given && !rolling {
+            return malformed(&format!("`{key}` needs `strategy` to be `rolling`"));
+        }
+    }
+    let share = match (strategy, weight) {
+        (Some(_), Some(_)) => return malformed("`weight` and `strategy` exclude each other"),
+        (Some(Strategy::Rolling), None) => {
+            let shares = steps.unwrap_or_else(|| Steps::SHARES.to_vec());
+            let steps = Steps::new(shares, pause_ms.map_or(Steps::PAUSE, Duration::from_millis));
+            let steps = steps.map_err(|e| ControlError::Malformed { part: "body", why: e.to_string() })?;
+            Share::Rolling { keep: keep.unwrap_or(Order::KEEP), steps }
+        }
+        (Some(Strategy::Replace), None) => Share::Replace,
+        (None, Some(weight)) => Share::Weight(weight),
+        (None, None) => Share::First,
     };
     Ok(Order { share, timeout: timeout_ms.map_or(Order::TIMEOUT, Duration::from_millis) })
 }
@@ -88,9 +100,20 @@ mod tests {
         assert_eq!(of("{}").unwrap(), Share::First);
         assert_eq!(of(r#"{"weight":0}"#).unwrap(), Share::Weight(0));
         assert_eq!(of(r#"{"strategy":"replace"}"#).unwrap(), Share::Replace);
-        assert_eq!(of(r#"{"strategy":"rolling"}"#).unwrap(), Share::Rolling { keep: 1 });
-        assert_eq!(of(r#"{"strategy":"rolling","keep":0}"#).unwrap(), Share::Rolling { keep: 0 });
-        for bad in [r#"{"keep":1}"#, r#"{"weight":1,"strategy":"replace"}"#, r#"{"keep":1,"weight":1}"#] {
+        let rolling = |keep, steps| Share::Rolling { keep, steps };
+        assert_eq!(of(r#"{"strategy":"rolling"}"#).unwrap(), rolling(1, Steps::default()));
+        let at_once = Steps::new(vec![100], Duration::from_millis(7)).unwrap();
+        let text = r#"{"strategy":"rolling","keep":0,"steps":[100],"pause_ms":7}"#;
+        assert_eq!(of(text).unwrap(), rolling(0, at_once));
+        for bad in [
+            r#"{"keep":1}"#,
+            r#"{"weight":1,"strategy":"replace"}"#,
+            r#"{"keep":1,"weight":1}"#,
+            r#"{"steps":[100]}"#,
+            r#"{"strategy":"replace","pause_ms":1}"#,
+            r#"{"strategy":"rolling","steps":[50]}"#,
+            r#"{"strategy":"rolling","pause_ms":3600001}"#,
+        ] {
             assert!(matches!(of(bad), Err(ControlError::Malformed { part: "body", .. })), "{bad}");
         }
         let short = order(serde_json::from_str(r#"{"timeout_ms":5}"#).unwrap()).unwrap();
