@@ -1,5 +1,6 @@
 //! The command line.
 
+pub(crate) mod image;
 pub(crate) mod top;
 pub(crate) mod versions;
 
@@ -81,6 +82,9 @@ pub(crate) enum Verb {
     /// Work with the configuration
     #[command(subcommand)]
     Config(ConfigVerb),
+    /// Work with images
+    #[command(subcommand)]
+    Image(image::ImageVerb),
     /// Work with tokens, which let others use the control API over the network
     #[command(subcommand)]
     Token(TokenVerb),

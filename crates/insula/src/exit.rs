@@ -14,6 +14,7 @@
 use std::process::ExitCode;
 
 use insula_api::ClientError;
+use insula_images::{LoadError, PullError, StoreError};
 use insula_spec::ConfigError;
 
 use crate::alerts::SecretError;
@@ -80,7 +81,35 @@ impl Exit {
         if taken || error.is::<HomeError>() {
             return Self::Refused;
         }
+        if let Some(exit) = Self::of_images(error) {
+            return exit;
+        }
         error.downcast_ref::<ClientError>().map_or(Self::Failed, Self::of_client)
+    }
+
+    /// Of an image: it is not there, or may not be had or removed.
+    fn of_images(error: &anyhow::Error) -> Option<Self> {
+        let of_store = |e: &StoreError| match e {
+            StoreError::Unknown(_) => Self::NotFound,
+            StoreError::InUse { .. } | StoreError::Busy => Self::Refused,
+            StoreError::Ambiguous(_) => Self::Usage,
+            _ => Self::Failed,
+        };
+        let load = error.downcast_ref::<LoadError>().map(|e| match e {
+            LoadError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Self::NotFound,
+            LoadError::NoRef { .. } => Self::NotFound,
+            LoadError::Several { .. } => Self::Usage,
+            LoadError::Store(e) => of_store(e),
+            _ => Self::Failed,
+        });
+        let pull = error.downcast_ref::<PullError>().map(|e| match e {
+            PullError::NotFound(_) => Self::NotFound,
+            PullError::Denied { .. } | PullError::Insecure { .. } => Self::Refused,
+            PullError::Slow { .. } | PullError::Deadline { .. } => Self::TimedOut,
+            PullError::Store(e) => of_store(e),
+            _ => Self::Failed,
+        });
+        error.downcast_ref::<StoreError>().map(of_store).or(load).or(pull)
     }
 
     fn of_client(error: &ClientError) -> Self {

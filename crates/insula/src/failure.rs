@@ -67,6 +67,9 @@ pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
         insula_edge::observe::access::OpenLogError,
         insula_edge::public::ListenError,
         insula_edge::public::InvalidBlock,
+        insula_images::StoreError,
+        insula_images::LoadError,
+        insula_images::PullError,
     )
 }
 

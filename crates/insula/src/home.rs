@@ -6,6 +6,7 @@
 //!   lock                 held by the parent while it lives
 //!   state.db             instances, events, captured logs
 //!   logs/                0700; access lines
+//!   images/              0700; images, their layers, and their names
 //!   run/                 0700
 //!     control.sock       the control API
 //!     door.sock          requests to the parent: planned restart, reload
@@ -136,6 +137,11 @@ impl Home {
         let dir = self.path.join("logs");
         DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(HomeError::io(&dir))?;
         Ok(dir)
+    }
+
+    /// Directory of images; made by whoever opens it.
+    pub(crate) fn images(&self) -> PathBuf {
+        self.path.join("images")
     }
 
     /// Socket of the control API.

@@ -48,7 +48,7 @@ mod tests {
         fs::write(outside.join("file"), "x").unwrap();
         std::os::unix::fs::symlink(&outside, tree.join("a/link")).unwrap();
         for closed in ["a/b", "a", ""] {
-            fs::set_permissions(tree.join(closed), Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(tree.join(closed), Permissions::from_mode(0o000)).unwrap();
         }
         remove_tree(&tree).unwrap();
         assert!(!tree.exists() && outside.join("file").exists());

@@ -9,6 +9,7 @@ mod doctor;
 mod events;
 mod generate;
 mod health;
+mod image;
 mod inspect;
 mod logs;
 mod metrics;
@@ -51,6 +52,7 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> anyhow::Result<ExitCode> {
             | Verb::Verify(_)
             | Verb::Probe(_)
             | Verb::Config(_)
+            | Verb::Image(_)
             | Verb::Completions(_)
             | Verb::Man(_)
             | Verb::Systemd(_)
@@ -91,6 +93,7 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> anyhow::Result<ExitCode> {
         }
         Verb::Doctor(args) => doctor::run(&home, args, printer)?,
         Verb::Config(verb) => config::run((&home, origin), verb, printer)?,
+        Verb::Image(verb) => image::run(&home, verb, printer)?,
         Verb::Completions(args) => generate::completions(args.shell, printer)?,
         Verb::Man(args) => generate::man(args, printer)?,
         Verb::Systemd(SystemdVerb::PrintUnit(args)) => {
