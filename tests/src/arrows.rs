@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 /// Which layer a package is on, and which packages it may import, as DESIGN draws it.
-const HOUSE: [(&str, &[&str]); 11] = [
+const HOUSE: [(&str, &[&str]); 12] = [
     ("insula-spec", &[]),
     ("insula-frames", &[]),
     ("insula-api", &["insula-spec"]),
     ("insula-store", &["insula-spec"]),
     ("insula-linux", &["insula-spec"]),
     ("insula-images", &["insula-spec", "insula-linux"]),
-    ("insula-isolation", &["insula-spec", "insula-frames", "insula-linux", "insula-images"]),
+    ("insula-egress", &["insula-spec", "insula-frames", "insula-linux"]),
+    ("insula-isolation", &["insula-spec", "insula-frames", "insula-linux", "insula-images", "insula-egress"]),
     ("insula-services", &["insula-spec", "insula-store", "insula-isolation"]),
     ("insula-edge", &["insula-spec", "insula-api", "insula-store", "insula-services"]),
     ("insula-agent", &["insula-frames", "insula-linux"]),

@@ -109,6 +109,17 @@ pub(crate) enum Verb {
     /// The process that does the work of `serve`; started by it alone
     #[command(name = crate::parent::WORKER_VERB, hide = true)]
     Worker,
+    /// The process that judges what leaves the walls; started by the worker alone
+    #[command(name = crate::egress::VERB, hide = true)]
+    Egress(EgressArgs),
+}
+
+/// `insula egress`.
+#[derive(Debug, Args)]
+pub(crate) struct EgressArgs {
+    /// A made-up internet, as JSON; only a program built for tests takes it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) test_internet: Option<PathBuf>,
 }
 
 /// `insula serve`.

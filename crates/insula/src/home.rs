@@ -11,6 +11,7 @@
 //!     control.sock       the control API
 //!     door.sock          requests to the parent: planned restart, reload
 //!     heirs.sock         from a worker that gave way to the next one
+//!     egress.sock        to the process that judges what leaves the walls
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -157,6 +158,11 @@ impl Home {
     /// Socket on which a worker hears of the streams that earlier workers still have.
     pub(crate) fn heirs_socket(&self) -> PathBuf {
         self.run_dir().join("heirs.sock")
+    }
+
+    /// Socket of the process that judges what leaves the walls.
+    pub(crate) fn egress_socket(&self) -> PathBuf {
+        self.run_dir().join("egress.sock")
     }
 
     /// Held by whoever has the listeners.

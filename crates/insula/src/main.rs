@@ -13,6 +13,7 @@ mod cmd;
 mod deed;
 mod demo;
 mod doctor;
+mod egress;
 mod environment;
 mod exit;
 mod failure;

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use insula_egress::Egress;
 use insula_linux::cgroup::{self, Layout};
 use insula_linux::{identity, seccomp};
 
@@ -29,6 +30,8 @@ pub struct EngineConfig {
     pub epoch: u64,
     /// Blank shells to keep ready.
     pub shells: usize,
+    /// The way to the process that judges what leaves the walls; without it nothing does.
+    pub egress: Option<Egress>,
 }
 
 /// Why an engine cannot be made.
@@ -108,6 +111,7 @@ impl Engine {
             ids,
             boot_id: identity::boot_id().map_err(|source| EngineError::Kernel { what: "boot id", source })?,
             filters,
+            egress: config.egress,
             ports: Ports::new(),
         });
         let pool = Pool::new(Arc::clone(&shared), config.shells);

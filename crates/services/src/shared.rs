@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use insula_isolation::{Backend, Registry, Unavailable};
-use insula_spec::{Config, IdRange, InstanceName, ServiceName, ServiceSpec};
+use insula_spec::{Config, IdRange, InstanceName, NetPolicy, ServiceName, ServiceSpec};
 use insula_store::{IdRangeError, Store};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
@@ -139,6 +139,13 @@ impl Shared {
 
     pub(crate) fn is_serving(&self) -> bool {
         *self.phase.borrow() == Phase::Serving
+    }
+}
+
+impl Site {
+    /// What the instance may reach outside.
+    pub(crate) fn net(&self) -> NetPolicy {
+        self.spec.net.clone()
     }
 }
 

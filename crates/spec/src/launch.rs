@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{InstanceName, Limits, Root, Secret};
+use crate::{InstanceName, Limits, NetPolicy, Root, Secret};
 
 /// Which network a sandbox sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Network {
-    /// A network of its own with nothing but a loopback; reached only through Insula.
+    /// A network of its own, reached only through Insula; what it may reach outside, `net` says.
     #[default]
     Isolated,
     /// The network of the host.
@@ -23,7 +23,7 @@ impl Network {
     #[must_use]
     pub const fn outbound(self) -> &'static str {
         match self {
-            Self::Isolated => "no outbound connections (`network = \"host\"` gives it the host's)",
+            Self::Isolated => "a network of its own; `net` says what it may reach outside",
             Self::Host => "the network of the host, outbound connections included",
         }
     }
@@ -88,6 +88,8 @@ pub struct Launch {
     pub root: Root,
     /// Which network it sees.
     pub network: Network,
+    /// What it may reach outside, where the network is its own.
+    pub net: NetPolicy,
     /// What it may use.
     pub limits: Limits,
     /// Host ids to run under; `None` for an ordinary user, who has none to give.

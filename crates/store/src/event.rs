@@ -90,6 +90,10 @@ kinds! {
     Disk = "disk",
     /// Captured lines were lost before they could be stored.
     LogGap = "log_gap",
+    /// Something outside was wanted and the policy refused it.
+    NetDenied = "net_denied",
+    /// What an instance may reach outside was changed.
+    NetPolicy = "net_policy",
     /// Something was asked for and refused.
     Refused = "refused",
     /// Left-overs that no record knew were removed.

@@ -173,6 +173,14 @@ const STEPS: &[&str] = &[
         error     TEXT
     ) STRICT, WITHOUT ROWID;
 ",
+    "
+    -- What an instance may reach outside, where the operator set it: a JSON list of rules. And events of the
+    -- kinds `net_denied` and `net_policy`.
+    CREATE TABLE net_policy (
+        name  TEXT PRIMARY KEY,
+        rules TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+",
 ];
 
 /// The version of a file.

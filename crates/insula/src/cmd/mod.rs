@@ -35,7 +35,7 @@ use crate::exit::Exit;
 use crate::home::Home;
 use crate::printer::Printer;
 use crate::remote::Remote;
-use crate::{demo, environment, verify, worker};
+use crate::{demo, egress, environment, verify, worker};
 
 /// Does what the command line says.
 pub(crate) fn run(cli: Cli, printer: Printer) -> anyhow::Result<ExitCode> {
@@ -47,6 +47,7 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> anyhow::Result<ExitCode> {
         cli.verb,
         Verb::Serve(_)
             | Verb::Worker
+            | Verb::Egress(_)
             | Verb::Demo(_)
             | Verb::Doctor(_)
             | Verb::Verify(_)
@@ -67,6 +68,7 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> anyhow::Result<ExitCode> {
     let exit = match cli.verb {
         Verb::Serve(args) => return serve::run(&home, args, printer),
         Verb::Worker => return worker::run(),
+        Verb::Egress(args) => return egress::run(&args),
         Verb::Demo(args) => return many_threads()?.block_on(demo::run(args)),
         Verb::Verify(args) => return many_threads()?.block_on(verify::run(&home, args, printer)),
         Verb::Probe(args) => return verify::probe(args, printer),

@@ -19,6 +19,7 @@ pub(super) fn probe(home: &Home) -> anyhow::Result<(Vec<LevelFound>, Option<Stri
         agent: agent_image::memfd().context("cannot unpack the agent")?,
         epoch: 0,
         shells: 0,
+        egress: None,
     })?;
     let registry = engine.registry();
     let auto = registry.resolve(LevelChoice::Auto, None).ok();

@@ -12,6 +12,7 @@ use insula_api::Timestamp;
 use insula_edge::control::{Admission, Control, Gauge, Keys, Limits, Live, Place};
 use insula_edge::observe::{self, Observe};
 use insula_edge::public::{Door, Hands, Observer, Proxy, RequestIds, Routes, Settings, TrustedProxies};
+use insula_egress::Egress;
 use insula_isolation::{Engine, EngineConfig};
 use insula_services::Services;
 use insula_spec::config::AccessLog;
@@ -26,6 +27,7 @@ use super::gear::Gear;
 use super::heirs::Waiting;
 use super::tenancy::Tenancy;
 use crate::alerts::{Alerts, Origin};
+use crate::egress;
 use crate::home::Home;
 use crate::lifeline::{LevelLine, Report};
 
@@ -62,6 +64,8 @@ pub(super) struct Rooms {
     recorder: JoinHandle<()>,
     /// Tells receivers what goes wrong.
     alerts: Alerts,
+    /// To the process that judges what leaves the walls.
+    egress: Egress,
 }
 
 impl Rooms {
@@ -76,7 +80,9 @@ impl Rooms {
         let ids = Arc::new(RequestIds::new(store.request_key().await?, epoch));
         let (observe, recorder) = Observe::start(watched(&home, &config, ids)?)?;
         observe.register(config.services.keys());
-        let engine = Arc::new(Engine::new(engine_config(&home, &config, agent, epoch)?)?);
+        let (egress, denials) = egress::open(&home, epoch);
+        let engine = engine_config(&home, &config, agent, epoch)?;
+        let engine = Arc::new(Engine::new(EngineConfig { egress: Some(egress.clone()), ..engine })?);
         let place = place(&config, epoch);
         let elders = match heirs {
             Some(listener) => Some(Waiting::meet(listener).await.context("cannot hear earlier workers")?),
@@ -88,6 +94,7 @@ impl Rooms {
         store.note(None, Event::new(EventKind::WorkerStarted, format!("worker {epoch}"))).await?;
         engine.warm();
         let recorder = tokio::spawn(recorder.run(store.clone()));
+        tokio::spawn(egress::record(store.clone(), denials));
         let alerts = Alerts::start(&config.alerts, &store, &Origin::of(&home)?);
         let mut rooms = Self {
             tenancy: Arc::new(Tenancy::new(services.clone())),
@@ -108,6 +115,7 @@ impl Rooms {
             observe,
             recorder,
             alerts,
+            egress,
         };
         let api = rooms.control_api(Arc::clone(&config), place, admission);
         let inside = api.inside(rooms.drain.clone());
@@ -261,6 +269,7 @@ impl Rooms {
         self.quiet.cancel();
         while self.control.join_next().await.is_some() {}
         self.engine.close().await;
+        self.egress.end().await;
         self.stop_observing().await;
         self.store.note(None, Event::new(EventKind::WorkerStopped, "asked to stop")).await?;
         Ok(self.store.close().await?)
@@ -286,6 +295,7 @@ fn engine_config(home: &Home, config: &Config, agent: OwnedFd, epoch: u64) -> an
         agent,
         epoch,
         shells: SHELLS,
+        egress: None,
     })
 }
 

@@ -1,6 +1,7 @@
 //! Everything on the host that one set of walls holds, as a guard.
 
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,6 +120,13 @@ impl Body {
 
     pub(crate) fn agent(&self) -> Option<Identity> {
         self.parts.as_ref()?.agent.as_ref().map(|(identity, _)| *identity)
+    }
+
+    /// Another descriptor for the agent's process.
+    pub(crate) fn agent_pidfd(&self) -> io::Result<OwnedFd> {
+        let agent = self.parts.as_ref().and_then(|parts| parts.agent.as_ref());
+        let (_, pidfd) = agent.ok_or(io::ErrorKind::NotFound)?;
+        pidfd.as_fd().try_clone_to_owned()
     }
 
     /// Waits until the agent has ended by itself.

@@ -51,7 +51,9 @@ async fn launch_in_shell(pool: &Pool, kind: Kind, launch: &Launch) -> Result<Wal
     let app = execute(&shell.link, &mut shell.streams, &shell.body, plan).await?;
     step("executed");
     fault::point("launch.started");
-    Ok(Walled::over(shell, &launch.placement, app).built_around(around).awaited(wake))
+    let mut walled = Walled::over(shell, &launch.placement, app).built_around(around).awaited(wake);
+    walled.judge_by(&launch.net);
+    Ok(walled)
 }
 
 /// Tells how far a launch has come, to whoever asks with `INSULA_LOG=insula::wake=trace`.

@@ -10,6 +10,7 @@
 pub(crate) mod adopt;
 mod body;
 mod connect;
+mod egress;
 mod idmap;
 mod launch;
 mod pool;
@@ -26,6 +27,7 @@ use std::fmt;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
+use insula_egress::Egress;
 use insula_frames::Walls;
 use insula_linux::cgroup::Layout;
 use insula_spec::{Level, Network};
@@ -60,6 +62,8 @@ pub(crate) struct Shared {
     pub(crate) boot_id: String,
     /// System call filter programs, in order.
     pub(crate) filters: Vec<Vec<u8>>,
+    /// The way to the process that judges what leaves the walls.
+    pub(crate) egress: Option<Egress>,
     /// Ports on the host's network.
     pub(crate) ports: Ports,
 }
@@ -104,6 +108,11 @@ impl Kind {
     /// Whether its port is one of the host.
     pub(crate) fn needs_host_port(self) -> bool {
         self.level == Level::Process || self.network == Network::Host
+    }
+
+    /// Whether what leaves it is judged.
+    pub(crate) fn is_judged(self) -> bool {
+        self.level == Level::Namespace && self.network == Network::Isolated
     }
 
     /// What a blank shell of this kind is made as: where there is no network wall, networks do not differ.

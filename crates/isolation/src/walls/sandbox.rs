@@ -4,13 +4,15 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use insula_egress::Member;
 use insula_frames::{Ended, ToAgent};
 use insula_linux::identity::Identity;
-use insula_spec::{Launch, Level, Network, Placement};
+use insula_spec::{Launch, Level, NetPolicy, Network, Placement};
 
 use super::Kind;
 use super::body::Body;
 use super::connect::Connector;
+use super::egress;
 use super::launch::{Around, execute, prepare_again};
 use super::shell::Shell;
 use super::wakes::Wake;
@@ -50,6 +52,8 @@ pub(crate) struct Walled {
     last_line: u64,
     /// Somebody waits for it to listen.
     wake: Option<Wake>,
+    /// What it reaches outside is judged by this.
+    member: Option<Member>,
 }
 
 impl Walled {
@@ -78,6 +82,7 @@ impl Walled {
             built_around: None,
             last_line: 0,
             wake: None,
+            member: None,
         }
     }
 
@@ -85,6 +90,14 @@ impl Walled {
     pub(crate) fn built_around(mut self, around: Around) -> Self {
         self.built_around = Some(around);
         self
+    }
+
+    /// Judges what it reaches outside by this policy from now on.
+    pub(crate) fn judge_by(&mut self, policy: &NetPolicy) {
+        match &self.member {
+            Some(member) => member.set(policy.clone()),
+            None => self.member = egress::admit(self.kind, &self.body, &self.link, policy),
+        }
     }
 
     /// Somebody waits until this listens, or ends.
@@ -184,6 +197,7 @@ impl Walled {
 
     /// SIGTERM, grace, SIGKILL; then everything is taken down.
     async fn end(mut self, grace: Duration) -> Exit {
+        let member = self.member.take();
         if self.exit.is_none() && !self.paused && !grace.is_zero() {
             self.ask_to_end(grace).await;
         }
@@ -199,6 +213,9 @@ impl Walled {
             drop(tokio::time::timeout(BYE, self.body.agent_ended()).await);
         }
         self.body.take_down().await;
+        if let Some(member) = member {
+            member.leave();
+        }
         exit
     }
 
@@ -247,6 +264,7 @@ impl Walled {
         if self.exit == Some(Exit::Lost) {
             return Err(LaunchError::Agent("it is gone".to_owned()));
         }
+        self.judge_by(&launch.net);
         let plan = prepare_again(&self.body, self.kind, &mut self.built_around, launch).await?;
         self.oom_kills = oom_kills(&self.body);
         self.app = execute(&self.link, &mut self.streams, &self.body, plan).await?;
@@ -315,6 +333,10 @@ impl Sandbox for Walled {
 
     fn stop(self: Box<Self>, grace: Duration) -> BoxFuture<'static, Exit> {
         Box::pin(self.end(grace))
+    }
+
+    fn set_net(&mut self, policy: &NetPolicy) {
+        self.judge_by(policy);
     }
 
     fn detach(mut self: Box<Self>) {

@@ -229,8 +229,13 @@ fn system(network: Network) -> Vec<ViewOp> {
     }
     ops.extend(ETC.iter().chain(&ETC_SSL).map(|name| bind(format!("/etc/{name}"), true)));
     ops.extend(names());
-    if network == Network::Host {
-        ops.push(bind("/etc/resolv.conf".to_owned(), true));
+    match network {
+        Network::Host => ops.push(bind("/etc/resolv.conf".to_owned(), true)),
+        // Whatever is asked comes to the resolver of the network wall.
+        Network::Isolated => ops.push(ViewOp::File {
+            target: "/etc/resolv.conf".to_owned(),
+            content: b"nameserver 127.0.0.1\n".to_vec(),
+        }),
     }
     ops.push(ViewOp::Proc { target: "/proc".to_owned() });
     ops.extend(devices());

@@ -96,7 +96,7 @@ impl Home {
 
     fn config(&self, epoch: u64, agent: OwnedFd, shells: usize) -> EngineConfig {
         let (home_id, run_dir) = (self.id.clone(), self.path("run"));
-        EngineConfig { home_id, run_dir, hidden: Vec::new(), agent, epoch, shells }
+        EngineConfig { home_id, run_dir, hidden: Vec::new(), agent, epoch, shells, egress: None }
     }
 
     /// A launch of `argv` for a tenant, each with ids of its own.
@@ -117,6 +117,7 @@ impl Home {
             mounts: Vec::new(),
             root: insula_spec::Root::host(),
             network: Network::Isolated,
+            net: insula_spec::NetPolicy::none(),
             limits: Limits::default(),
             ids: root().then_some(IdRange { base: ids << 16 }),
             placement,

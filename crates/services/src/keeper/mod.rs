@@ -140,7 +140,9 @@ impl Keeper {
 
     /// Takes over a sandbox that was found running.
     pub(crate) fn adopt(mut self, adopted: Adopted) -> Self {
-        self.sandbox = Some(adopted.sandbox);
+        let mut sandbox = adopted.sandbox;
+        sandbox.set_net(&self.site.net());
+        self.sandbox = Some(sandbox);
         self.frozen = adopted.paused;
         self.take_logs();
         self.next.push_back(Event::Adopted { listening: adopted.listening, paused: adopted.paused });

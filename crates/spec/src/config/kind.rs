@@ -1,6 +1,6 @@
 //! Everything that can be wrong with a configuration, and what to do about each.
 
-use crate::{InvalidImage, InvalidName, InvalidUnit, Level};
+use crate::{InvalidImage, InvalidName, InvalidNetRule, InvalidUnit, Level};
 
 use super::raw::is_old;
 use super::template;
@@ -139,6 +139,12 @@ pub enum ProblemKind {
     /// A name that no environment variable can have.
     #[error("an environment variable cannot have this name")]
     EnvName,
+    /// A rule of `net` that is none.
+    #[error(transparent)]
+    Net(InvalidNetRule),
+    /// Rules for a network that has none.
+    #[error("`net` judges what leaves a network of one's own, and this service has the network of the host")]
+    NetOfHost,
     /// A NUL character, which no path, argument or variable can hold.
     #[error("it holds a NUL character")]
     Nul,
@@ -283,6 +289,7 @@ impl ProblemKind {
             Self::Name(e) => e.hint().to_owned(),
             Self::Unit(e) => e.hint().to_owned(),
             Self::Image(e) => e.hint().to_owned(),
+            Self::Net(e) => e.hint().to_owned(),
             Self::WrongType { example, .. } => format!("write it like this: {example}"),
             Self::OutOfRange { min, max, .. } => format!("use a value from {min} to {max}"),
             Self::UnknownWord { similar: Some(word), .. } => format!("did you mean `{word}`?"),
@@ -334,6 +341,7 @@ impl ProblemKind {
             Self::Quota(_) => "write a percentage of one CPU, \"150%\", or a number of CPUs, 1.5",
             Self::HealthOfH2c => "remove `health`; the instance is ready when it accepts connections",
             Self::BackoffOrder { .. } => "lower `restart_backoff` or raise `restart_backoff_max`",
+            Self::NetOfHost => "remove `net`, or set `network = \"isolated\"`",
             Self::ListedTwice(_) | Self::SaidTwice(_) => "remove one of the two",
             Self::PortTaken { .. } => "choose another port",
             Self::EmptyCommand => "name the program first: command = \"python3 app.py\"",

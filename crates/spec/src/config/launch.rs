@@ -49,6 +49,7 @@ impl ServiceSpec {
             mounts: self.mounts.clone(),
             root: self.root.clone(),
             network: self.network,
+            net: self.net.clone(),
             limits: self.limits,
             ids,
             placement: placement.clone(),

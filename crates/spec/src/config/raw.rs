@@ -156,6 +156,7 @@ tables! {
         isolation: String,
         min_isolation: String,
         network: String,
+        net: Vec<Given<String>>,
         mounts: Vec<Given<RawMount>>,
         rootfs: String,
         root: String,

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{ImageSource, InstanceId, Level, LevelChoice, Limits, Mount, Network, Root, Secret, ServiceName};
+use crate::{
+    ImageSource, InstanceId, Level, LevelChoice, Limits, Mount, NetPolicy, Network, Root, Secret, ServiceName,
+};
 
 /// What happens to an idle instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -109,6 +111,8 @@ pub struct ServiceSpec {
     pub min_isolation: Option<Level>,
     /// Which network it sees.
     pub network: Network,
+    /// What it may reach outside, where the network is its own.
+    pub net: NetPolicy,
     /// Further host paths to show.
     pub mounts: Vec<Mount>,
     /// What the root file system is made of.

@@ -37,6 +37,7 @@ const ROWS: &[Row] = &[
     ("network", &[], |s| network(s.network)),
     ("root", &[], |s| json!(if s.root.persistent { "persistent" } else { "fresh" })),
     ("read_only_root", &[], |s| json!(s.root.read_only)),
+    ("net", &[], |s| json!(s.net)),
     ("memory", &["memory_limit_mb", "memory_mb"], |s| size(s.limits.memory)),
     ("cpu_weight", &["cpu_shares"], |s| weight(&s.limits)),
     ("cpu_quota", &["vcpus"], |s| quota(s.limits.cpu_quota)),

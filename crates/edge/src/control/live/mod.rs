@@ -107,7 +107,7 @@ impl Live {
 
     async fn detail(&self, name: &InstanceName) -> Result<Detail, ControlError> {
         let inspect = self.services.inspect(name).await.map_err(|e| convert::error(name, e))?;
-        let Inspect { overview, usage, ids, spec } = inspect;
+        let Inspect { overview, usage, ids, spec, .. } = inspect;
         let usage = usage
             .map(|u| Usage { memory_bytes: u.memory_bytes, cpu_micros: u.cpu_micros, pids: u.pids })
             .unwrap_or_default();

@@ -22,6 +22,7 @@ fn shared(ids: IdMode, hidden: &[&str]) -> Shared {
         boot_id: String::new(),
         filters: Vec::new(),
         ports: Ports::new(),
+        egress: None,
     }
 }
 
@@ -41,6 +42,7 @@ fn launch(network: Network) -> Launch {
         root: insula_spec::Root::host(),
         mounts: vec![mount("/etc", "/srv/etc", true), mount("/var", "/srv/var", false)],
         network,
+        net: insula_spec::NetPolicy::none(),
         limits: Limits::default(),
         ids: Some(IdRange { base: 1 << 20 }),
         placement: Placement { port: 8080, socket: SOCKET_INSIDE.into() },
@@ -144,7 +146,7 @@ fn only_on_the_hosts_network_are_its_name_servers_shown() {
     let shared = shared(IdMode::Single, &[]);
     let shows = |network| {
         let view = build_at(Level::Namespace, &shared, &launch(network)).unwrap();
-        golden(&view.plan).contains("/etc/resolv.conf")
+        golden(&view.plan).contains("bind /etc/resolv.conf")
     };
     assert!(shows(Network::Host));
     assert!(!shows(Network::Isolated));

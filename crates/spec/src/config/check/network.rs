@@ -1,10 +1,12 @@
-//! Domain names, address blocks and paths of URLs.
+//! Domain names, address blocks, paths of URLs, and what may be reached outside.
 
 use std::net::IpAddr;
 
 use super::super::kind::ProblemKind;
+use super::super::raw::RawService;
 use super::super::read::Given;
 use super::Check;
+use crate::{NetPolicy, NetRule};
 
 /// Longest DNS name as text (RFC 1035, section 2.3.4), less the two labels of 63 that go in front.
 const DOMAIN_MAX: usize = 253 - 2 * 64;
@@ -57,6 +59,28 @@ impl Check<'_> {
             self.note(&given.at, &format!("`{block}` lets every client choose the address it is seen under"));
         }
         Some(block)
+    }
+
+    /// What a service may reach outside. Where a rule is malformed, nothing.
+    pub(super) fn net(&mut self, raw: &RawService) -> NetPolicy {
+        let Some(given) = &raw.net else { return NetPolicy::default() };
+        if raw.network.as_ref().is_some_and(|network| network.value == "host") {
+            self.problem(&given.at, ProblemKind::NetOfHost);
+        }
+        let mut rules = Vec::new();
+        for one in &given.value {
+            match one.value.parse::<NetRule>() {
+                Ok(rule) if rules.contains(&rule) => {
+                    self.problem(&one.at, ProblemKind::ListedTwice(one.value.clone()));
+                }
+                Ok(rule) => rules.push(rule),
+                Err(e) => self.problem(&one.at, ProblemKind::Net(e)),
+            }
+        }
+        NetPolicy::new(rules).unwrap_or_else(|e| {
+            self.problem(&given.at, ProblemKind::Net(e));
+            NetPolicy::none()
+        })
     }
 
     /// The path of a URL, fit to stand in a request line.

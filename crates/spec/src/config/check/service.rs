@@ -74,6 +74,7 @@ impl Check<'_> {
             isolation,
             min_isolation: floor,
             network: self.word(raw.network.as_ref(), NETWORKS).unwrap_or_default(),
+            net: self.net(&raw),
             mounts,
             root,
             limits,

@@ -53,6 +53,7 @@ pub(super) fn spec() -> ServiceSpec {
         image: None,
         min_isolation: None,
         network: Network::Isolated,
+        net: insula_spec::NetPolicy::none(),
         mounts: Vec::new(),
         root: insula_spec::Root::host(),
         limits: Limits::default(),

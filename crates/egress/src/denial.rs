@@ -1,0 +1,137 @@
+//! What was refused: told once, counted while it repeats.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use insula_spec::{InstanceName, NetRule};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::judge::Reason;
+
+/// The same is told again after this time at the earliest.
+const AGAIN: Duration = Duration::from_secs(10);
+/// Most different ones that are remembered.
+const KNOWN_MAX: usize = 1024;
+
+/// Something that was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Denial {
+    /// Who wanted it.
+    pub instance: InstanceName,
+    /// The name that was wanted, if one is known.
+    pub name: Option<String>,
+    /// The address that was wanted, or that the name led to.
+    pub address: Option<IpAddr>,
+    /// The port; `None` for a question for a name.
+    pub port: Option<u16>,
+    /// Why it was refused.
+    pub reason: Reason,
+}
+
+impl Denial {
+    /// The narrowest rule that would have let it through; `None` where no rule helps.
+    #[must_use]
+    pub fn rule(&self) -> Option<String> {
+        let at = |text: String| self.port.map_or_else(|| text.clone(), |port| format!("{text}:{port}"));
+        let by_name = self.name.clone().map(at);
+        let by_address = self.address.map(|address| match address {
+            IpAddr::V4(v4) => at(v4.to_string()),
+            IpAddr::V6(v6) => at(format!("[{v6}]")),
+        });
+        let rule = match self.reason {
+            Reason::TooMany => None,
+            Reason::Special(_) | Reason::OwnHost => by_address,
+            Reason::Nothing | Reason::NotListed => by_name.or(by_address),
+        };
+        rule.filter(|text| text.parse::<NetRule>().is_ok())
+    }
+}
+
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.name, self.address) {
+            (Some(name), _) => f.write_str(name)?,
+            (None, Some(IpAddr::V6(v6))) => write!(f, "[{v6}]")?,
+            (None, Some(v4)) => write!(f, "{v4}")?,
+            (None, None) => f.write_str("a connection")?,
+        }
+        if let Some(port) = self.port {
+            write!(f, ":{port}")?;
+        }
+        if let (Some(_), Some(address)) = (&self.name, self.address) {
+            write!(f, " ({address})")?;
+        }
+        write!(f, " was refused: {}", self.reason)
+    }
+}
+
+/// Which denials were told when.
+#[derive(Debug, Default)]
+pub(crate) struct Told(HashMap<Denial, (Instant, u64)>);
+
+impl Told {
+    /// How many times this happened since it was told last; `None` if it need not be told yet.
+    pub(crate) fn count(&mut self, denial: &Denial, now: Instant) -> Option<u64> {
+        if self.0.len() >= KNOWN_MAX {
+            self.0.retain(|_, (told, _)| now.duration_since(*told) < AGAIN);
+        }
+        if self.0.len() >= KNOWN_MAX {
+            return None;
+        }
+        match self.0.entry(denial.clone()) {
+            Entry::Vacant(place) => {
+                place.insert((now, 0));
+                Some(1)
+            }
+            Entry::Occupied(mut known) => {
+                let (told, more) = known.get_mut();
+                *more += 1;
+                if now.duration_since(*told) < AGAIN {
+                    return None;
+                }
+                *told = now;
+                Some(std::mem::take(more))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::Special;
+
+    fn denial(name: Option<&str>, address: Option<&str>, port: Option<u16>, reason: Reason) -> Denial {
+        Denial {
+            instance: "notes:alice".parse().unwrap(),
+            name: name.map(str::to_owned),
+            address: address.map(|a| a.parse().unwrap()),
+            port,
+            reason,
+        }
+    }
+
+    #[test]
+    fn it_names_the_narrowest_rule_and_says_what_happened() {
+        let listed = denial(Some("a.com"), None, Some(443), Reason::NotListed);
+        assert_eq!(listed.rule().unwrap(), "a.com:443");
+        assert_eq!(listed.to_string(), "a.com:443 was refused: no rule of `net` names it");
+        let inside = denial(Some("a.com"), Some("10.0.0.1"), Some(443), Reason::Special(Special::Private));
+        assert_eq!(inside.rule().unwrap(), "10.0.0.1:443", "a rule for the name would not help");
+        assert_eq!(denial(None, Some("fd00::1"), Some(1), Reason::NotListed).rule().unwrap(), "[fd00::1]:1");
+        assert_eq!(denial(Some("a.com"), None, Some(1), Reason::TooMany).rule(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_repeats_is_counted_and_told_later() {
+        let (mut told, one) = (Told::default(), denial(Some("a.com"), None, None, Reason::NotListed));
+        assert_eq!(told.count(&one, Instant::now()), Some(1));
+        assert_eq!(told.count(&one, Instant::now()), None);
+        tokio::time::advance(AGAIN).await;
+        assert_eq!(told.count(&one, Instant::now()), Some(2));
+    }
+}
