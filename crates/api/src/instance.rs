@@ -7,7 +7,7 @@ use insula_spec::{InstanceName, Level, Limits, Mount, Network, Placement};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Timestamp;
+use crate::{DiskBound, Timestamp};
 
 /// Answer of `GET /v1/instances`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -33,6 +33,9 @@ pub struct Summary {
     pub wakes: u64,
     /// What it uses now.
     pub usage: Usage,
+    /// Bytes that its directory held when it was last counted.
+    #[serde(default)]
+    pub disk_bytes: Option<u64>,
     /// Where it is reached.
     pub url: String,
 }
@@ -180,6 +183,9 @@ pub struct Detail {
     pub network: Network,
     /// What it may use.
     pub limits: Limits,
+    /// What bounds its directory, or would at its next start; `None` without a limit.
+    #[serde(default)]
+    pub disk_bound: Option<DiskBound>,
     /// Working directory, visible read-only; `None` for a tenant.
     pub workdir: Option<PathBuf>,
     /// The tenant's own directory on the host; `None` for a tenant.

@@ -20,6 +20,7 @@ mod moment;
 mod problem;
 mod request;
 mod time;
+mod usage;
 mod why;
 
 pub use access::{
@@ -38,6 +39,7 @@ pub use moment::{InvalidMoment, Moment};
 pub use problem::{PROBLEM_JSON, Problem};
 pub use request::{Known, Request, RequestWhy};
 pub use time::{InvalidTime, Timestamp};
+pub use usage::{DiskBound, DiskUsage, TenantUsage, UsageQuery, Usages};
 pub use why::{Cause, Why, WhyEvent};
 
 /// Version prefix of every path.

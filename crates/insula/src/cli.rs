@@ -48,6 +48,8 @@ pub(crate) enum Verb {
     Ps(PsArgs),
     /// Show what instances use, again each second
     Top(TopArgs),
+    /// Show what tenants use: disk, memory, CPU time
+    Usage(UsageArgs),
     /// Start an instance, and wait until it answers
     Spawn(ActArgs),
     /// Stop an instance; requests do not wake it afterwards
@@ -160,6 +162,14 @@ pub(crate) struct ConfigArg {
 pub(crate) struct PsArgs {
     /// Only instances of this service
     pub(crate) service: Option<insula_spec::ServiceName>,
+}
+
+/// `insula usage`.
+#[derive(Debug, Args)]
+pub(crate) struct UsageArgs {
+    /// An instance, or a service for all of its instances; without it, all instances
+    #[arg(value_name = "SERVICE[:ID]")]
+    pub(crate) name: Option<Tenant>,
 }
 
 /// A verb about one instance.

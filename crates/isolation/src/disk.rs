@@ -58,9 +58,23 @@ pub struct DiskUse {
 }
 
 impl DiskPlace<'_> {
-    /// What bounds it, or would at its next start; `None` where nothing is asked for. It may block.
+    /// What bounds it, or would at its first start; `None` where nothing is asked for. It may block.
     #[must_use]
     pub fn hold(&self) -> Option<DiskHold> {
+        let planned = self.planned()?;
+        let moves = planned.mechanism == Mechanism::Image
+            && !Image::of(self.dir).is_some_and(|image| image.exists())
+            && std::fs::read_dir(self.dir).is_ok_and(|mut entries| entries.next().is_some());
+        if moves {
+            let why =
+                "its data is not in an image yet: the next start that finds it within the limit moves it";
+            return Some(DiskHold { mechanism: Mechanism::Soft, why: why.to_owned() });
+        }
+        Some(planned)
+    }
+
+    /// What a start puts up.
+    fn planned(&self) -> Option<DiskHold> {
         let image = Image::of(self.dir);
         if image.as_ref().is_some_and(Image::exists) {
             return Some(DiskHold { mechanism: Mechanism::Image, why: String::new() });
@@ -141,7 +155,9 @@ pub(crate) fn prepare(level: Level, walled: bool, launch: &Launch) -> Result<Own
         return Ok(PLAIN);
     };
     image.recover()?;
-    let Some(hold) = (DiskPlace { dir, limits, walled, ids }).hold() else { return Ok(PLAIN) };
+    let Some(hold) = (DiskPlace { dir, limits, walled, ids }).planned() else {
+        return Ok(Own::Plain(lift(dir, ids)));
+    };
     if limits.disk_mode == DiskMode::Hard && !hold.mechanism.is_hard() {
         let hint = format!("{}; or set `disk_limit_mode = \"auto\"`, which counts and reports", hold.why);
         return Err(LaunchError::Unenforceable { what: "disk_limit", level, hint });
@@ -163,9 +179,19 @@ pub(crate) fn prepare(level: Level, walled: bool, launch: &Launch) -> Result<Own
         (Mechanism::Project, Some(ids)) => {
             let device = project::device_of(dir).map_err(cannot("find the device of", dir))?;
             let limit = limits.disk.map_or(0, |size| size.0);
+            image.make_dir()?;
             Ok(Own::Plain(project::plan(&device, dir, ids.workload(), limit)))
         }
-        (Mechanism::Project, None) | (Mechanism::Soft, _) => Ok(PLAIN),
+        (Mechanism::Project, None) | (Mechanism::Soft, _) => Ok(Own::Plain(lift(dir, ids))),
+    }
+}
+
+/// What takes a project quota back that an earlier start set. Most file systems have no projects, and say so.
+fn lift(dir: &Path, ids: Option<IdRange>) -> Vec<Step> {
+    let limited = ids.filter(|ids| project::is_in(dir, ids.workload()).unwrap_or(false));
+    match (limited, project::device_of(dir)) {
+        (Some(ids), Ok(device)) => project::lift(&device, ids.workload()),
+        _ => Vec::new(),
     }
 }
 

@@ -118,6 +118,8 @@ pub struct Overview {
     pub wakes: u64,
     /// Requests and connections inside at this moment.
     pub leases: u64,
+    /// Bytes that its directory held when it was last counted.
+    pub disk_bytes: Option<u64>,
 }
 
 impl Overview {
@@ -130,6 +132,7 @@ impl Overview {
             restarts: entry.restarts,
             wakes: entry.wakes,
             leases: entry.run.as_ref().map_or(0, |run| run.gate.inside()),
+            disk_bytes: entry.disk.as_ref().map(|reading| reading.used),
         }
     }
 }

@@ -92,7 +92,9 @@ impl Services {
         let services = Self { shared: Shared::new(config, registry, store) };
         let mut holds = Holds::new(names);
         boot::boot(&services, &mut holds).await?;
-        services.shared.keepers.spawn(disk::run(Arc::clone(&services.shared)));
+        if services.shared.plan().specs.values().any(|spec| spec.limits.disk.is_some()) {
+            disk::begin(&services.shared);
+        }
         Ok((services, holds.into_held()))
     }
 

@@ -6,7 +6,7 @@ use insula_spec::{InstanceName, Tenant};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::disk::DiskReading;
+use crate::disk::{self, DiskReading};
 use crate::services::Services;
 
 /// How long one instance may take to say what it uses before the list goes on without.
@@ -25,7 +25,7 @@ pub struct TenantUsage {
     pub disk_limit: Option<u64>,
     /// Memory now, in bytes; `None` when nothing runs or it cannot be known.
     pub memory_bytes: Option<u64>,
-    /// CPU time since [`TenantUsage::since`], in microseconds. Of an instance that was running by then all of
+    /// CPU time since [`Services::since`], in microseconds. Of an instance that was running by then all of
     /// that run counts.
     pub cpu_micros: u64,
     /// How often it was started again after a failure, ever.
@@ -34,8 +34,6 @@ pub struct TenantUsage {
     pub wakes: u64,
     /// Requests and connections inside at this moment.
     pub leases: u64,
-    /// Since when CPU time is counted.
-    pub since: SystemTime,
 }
 
 impl Services {
@@ -54,6 +52,7 @@ impl Services {
                 usage.cpu_micros += now.cpu_micros.unwrap_or(0);
             }
         }
+        disk::begin(&self.shared);
         let until = Instant::now() + COUNTING;
         for usage in &mut all {
             match timeout_at(until, self.shared.meter.read(&usage.name)).await {
@@ -63,6 +62,12 @@ impl Services {
             }
         }
         all
+    }
+
+    /// Since when CPU time is counted.
+    #[must_use]
+    pub fn since(&self) -> SystemTime {
+        self.shared.since
     }
 
     fn known(&self, of: Option<&Tenant>) -> Vec<TenantUsage> {
@@ -79,7 +84,6 @@ impl Services {
                 restarts: entry.restarts,
                 wakes: entry.wakes,
                 leases: entry.run.as_ref().map_or(0, |run| run.gate.inside()),
-                since: self.shared.since,
             })
             .collect();
         drop(map);

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use insula_spec::config::{AccessMode, HealthCheck, LineFormat};
-use insula_spec::{ByteSize, Config, Launch, Level, LevelChoice, Placement};
+use insula_spec::{ByteSize, Config, DiskMode, Launch, Level, LevelChoice, Placement};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/ancestors")
@@ -89,7 +89,7 @@ fn every_key_of_the_reference_has_its_meaning() {
     assert_eq!(web.health.as_ref().map(|health| health.interval), Some(Duration::from_secs(15)));
     assert_eq!(web.startup_timeout, Duration::from_secs(12));
     assert_eq!(web.limits.cpu_weight.map(|weight| weight.get()), Some(120));
-    assert_eq!(web.limits.disk, None);
+    assert_eq!((web.limits.disk, web.limits.disk_mode), (Some(ByteSize::mib(512)), DiskMode::Soft));
     assert_eq!(config.services["jobs"].isolation, LevelChoice::Fixed(Level::Gvisor));
     let launch = launch(&config, "web");
     assert_eq!(variable(&launch, "WEB_DB"), "/srv/tenants/web/ann/web.db");
@@ -116,7 +116,9 @@ fn routes_lead_where_they_led() {
     assert_eq!(lead(routing.below.get("example.net")), target("shop"));
     assert_eq!(lead(routing.paths.get("/panel")), target("admin-panel"));
     assert!(config.services.values().all(|service| service.versions), "they share the requests");
-    assert_eq!(config.services["shop"].limits.disk, None, "a quota that only warned refuses nothing");
+    let shop = config.services["shop"].limits;
+    assert_eq!(shop.disk_mode, DiskMode::Soft, "a quota that only warned refuses nothing");
+    assert_eq!(shop.disk, Some(ByteSize::mib(64)));
     let notes = keys_noted(&config);
     for key in ["process.shop", "routing.subdomain", "service.admin-panel", "process.shop.storage_quota_mb"] {
         assert!(notes.contains(&key), "{key} is not in {notes:?}");

@@ -24,6 +24,7 @@ mod languages;
 mod limits;
 mod logs;
 mod observe;
+mod quota;
 mod scene;
 mod settings;
 mod sleep;

@@ -11,6 +11,7 @@ mod find;
 mod follow;
 mod logs;
 mod target;
+mod usage;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -9,7 +9,7 @@ use http::Method;
 use insula_api::{
     ActionRequest, Alerts, Audit, AuditQuery, DeployRequest, Deployed, Detail, EventsQuery, FindQuery,
     FoundEvents, FoundLogs, HealthAnswer, Instances, LogsQuery, RequestWhy, RouteRequest, Routes, Summary,
-    TokenInfo, TokenMade, TokenRequest, Tokens, WeightRequest, Why,
+    TokenInfo, TokenMade, TokenRequest, Tokens, UsageQuery, Usages, WeightRequest, Why,
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
@@ -177,6 +177,11 @@ fn instances() -> Vec<Endpoint> {
         Endpoint::get("/instances", ("instances", "list"), Access::Admin)
             .says("Every known instance")
             .json::<Instances>(),
+        Endpoint::get("/usage", ("instances", "usage"), Access::Narrowed)
+            .says("What tenants use: disk, memory, CPU time")
+            .query::<UsageQuery>()
+            .json::<Usages>()
+            .problems(&[404]),
         Endpoint::get(&one(""), ("instances", "inspect"), Access::Tenant)
             .says("Everything about one instance; to a tenant nothing about the host")
             .json::<Detail>()

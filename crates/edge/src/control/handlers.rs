@@ -30,6 +30,7 @@ use super::openapi;
 use super::operations::Operations;
 use super::redact::ForTenant;
 use super::routes::Routes;
+use super::usage;
 use super::versions;
 
 /// Longest body of a request, in bytes.
@@ -54,6 +55,7 @@ pub(super) fn routes<O: Operations>() -> Routes<Arc<Shared<O>>> {
     Routes::new()
         .route(&at("/health"), get(health::<O>))
         .route(&at("/instances"), get(list::<O>))
+        .route(&at("/usage"), get(usage::usage::<O>))
         .route(&at("/instances/{name}"), get(inspect::<O>))
         .route(&at("/instances/{name}/why"), get(why::<O>))
         .route(&at("/instances/{name}/logs"), get(logs::<O>))

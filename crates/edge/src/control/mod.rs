@@ -30,6 +30,7 @@ mod routes;
 mod sse;
 mod trail;
 mod url;
+mod usage;
 mod versions;
 mod why;
 

@@ -3,9 +3,9 @@
 use std::future::Future;
 use std::time::Duration;
 
-use insula_api::{Alerts, Detail, FoundEvents, FoundLogs, Health, LogLine, RequestWhy, Summary, Why};
-use insula_spec::InstanceName;
+use insula_api::{Alerts, Detail, FoundEvents, FoundLogs, Health, LogLine, RequestWhy, Summary, Usages, Why};
 use insula_spec::config::MetricsAccess;
+use insula_spec::{InstanceName, Tenant};
 use insula_store::{EventQuery, LogFilter};
 use tokio::sync::watch;
 
@@ -33,6 +33,9 @@ pub trait Operations: Versions + Send + Sync + 'static {
 
     /// Everything about one instance.
     fn inspect(&self, name: &InstanceName) -> impl Future<Output = Result<Detail, ControlError>> + Send;
+
+    /// What tenants use: all, those of one service, or one.
+    fn usage(&self, of: Option<Tenant>) -> impl Future<Output = Result<Usages, ControlError>> + Send;
 
     /// Why it is as it is.
     fn why(&self, name: &InstanceName) -> impl Future<Output = Result<Why, ControlError>> + Send;

@@ -1,6 +1,6 @@
 //! What a tenant is told: everything about its instances, nothing about the host.
 
-use insula_api::{Detail, Problem, Summary, Why, WhyEvent};
+use insula_api::{Detail, DiskBound, Problem, Summary, Usages, Why, WhyEvent};
 
 use super::caller::Caller;
 
@@ -22,6 +22,21 @@ impl ForTenant for Summary {
     }
 }
 
+impl ForTenant for Usages {
+    fn for_tenant(mut self) -> Self {
+        for tenant in &mut self.tenants {
+            tenant.disk.bound = tenant.disk.bound.take().map(ForTenant::for_tenant);
+        }
+        self
+    }
+}
+
+impl ForTenant for DiskBound {
+    fn for_tenant(self) -> Self {
+        Self { why: String::new(), ..self }
+    }
+}
+
 impl ForTenant for Detail {
     fn for_tenant(self) -> Self {
         Self {
@@ -29,6 +44,7 @@ impl ForTenant for Detail {
             command: Vec::new(),
             workdir: None,
             data_dir: None,
+            disk_bound: self.disk_bound.map(ForTenant::for_tenant),
             mounts: Vec::new(),
             ids: None,
             placement: None,

@@ -1,6 +1,6 @@
 //! From an event to what it is an alert about.
 
-use insula_services::{Exit, Failure};
+use insula_services::{DiskEvent, Exit, Failure, Fill};
 use insula_spec::config::AlertKind;
 use insula_store::{Event, EventKind, EventQuery, EventRow, ReadError, Store};
 
@@ -11,6 +11,7 @@ pub(super) const KINDS: &[EventKind] = &[
     EventKind::Exited,
     EventKind::StartFailed,
     EventKind::Lost,
+    EventKind::Disk,
     EventKind::LogGap,
     EventKind::DeployFailed,
     EventKind::WorkerStarted,
@@ -40,6 +41,10 @@ pub(super) fn kinds(event: &Event, looped: bool) -> Vec<AlertKind> {
         },
         EventKind::StartFailed => with_oom(AlertKind::StartFailed),
         EventKind::Lost => vec![AlertKind::Lost],
+        EventKind::Disk => match DiskEvent::of(event) {
+            Some(told) if told.disk != Fill::Room && !told.started => vec![AlertKind::Disk],
+            _ => Vec::new(),
+        },
         EventKind::LogGap => vec![AlertKind::LogGap],
         EventKind::DeployFailed => vec![AlertKind::DeployFailed],
         EventKind::WorkerStarted => vec![AlertKind::WorkerStarted],
@@ -84,6 +89,12 @@ mod tests {
         assert_eq!(of(EventKind::Exited, ended(Exit::Code(3))), [AlertKind::Crashed]);
         assert_eq!(of(EventKind::Exited, ended(Exit::Code(0))), []);
         assert_eq!(of(EventKind::StartFailed, ended(Exit::Code(3))), [AlertKind::StartFailed]);
+        let disk = |disk: &str, started: bool| json!({"disk": disk, "used": 9, "limit": 10, "mechanism": "soft", "started": started});
+        for fill in ["near", "full"] {
+            assert_eq!(of(EventKind::Disk, disk(fill, false)), [AlertKind::Disk]);
+        }
+        assert_eq!(of(EventKind::Disk, disk("room", false)), []);
+        assert_eq!(of(EventKind::Disk, disk("full", true)), [], "it was told when it became full");
         assert_eq!(of(EventKind::Woken, json!(null)), []);
         let failed = Event::new(EventKind::Failed, "words");
         assert_eq!(kinds(&failed, true), [AlertKind::RestartLoop, AlertKind::Failed]);
@@ -93,7 +104,8 @@ mod tests {
     #[test]
     fn only_kinds_that_are_asked_for_can_be_alerts() {
         for kind in EventKind::ALL {
-            let told = !kinds(&Event::new(*kind, ""), false).is_empty() || *kind == EventKind::Health;
+            let told = !kinds(&Event::new(*kind, ""), false).is_empty()
+                || matches!(*kind, EventKind::Health | EventKind::Disk);
             assert_eq!(told, KINDS.contains(kind), "{kind}");
         }
     }

@@ -107,5 +107,6 @@ fn remediation(kind: AlertKind, name: Option<&str>) -> String {
         | AlertKind::Crashed
         | AlertKind::StartFailed
         | AlertKind::Lost => format!("run `insula why {name}`"),
+        AlertKind::Disk => format!("run `insula usage {name}`; remove data, or raise `disk_limit`"),
     }
 }

@@ -90,7 +90,14 @@ fn limits(d: &Detail) -> Vec<(&'static str, String)> {
         (None, limit) => limit.unwrap_or_else(none),
     };
     let quota = d.limits.cpu_quota.map(|q| format!("{}.{:03} CPUs", q.millis() / 1000, q.millis() % 1000));
+    let disk = (d.summary.disk_bytes.map(bytes), d.limits.disk.map(|limit| bytes(limit.0)));
+    let bound = d.disk_bound.as_ref().map(|bound| match bound.why.as_str() {
+        "" => bound.mechanism.clone(),
+        why => format!("{} ({why})", bound.mechanism),
+    });
+    let disk = of(disk.0, disk.1);
     vec![
+        ("disk", bound.map_or_else(|| disk.clone(), |bound| format!("{disk}, {bound}"))),
         ("memory", of(usage.memory_bytes.map(bytes), d.limits.memory.map(|m| bytes(m.0)))),
         ("pids", of(usage.pids.map(|n| n.to_string()), d.limits.pids.map(|n| n.to_string()))),
         ("cpu quota", quota.unwrap_or_else(none)),
@@ -116,8 +123,10 @@ mod tests {
             "command": ["python3", "app.py"],
             "network": "isolated",
             "limits": {
-                "memory": 268_435_456, "cpu_weight": null, "cpu_quota": 1500, "pids": null, "open_files": null
+                "memory": 268_435_456, "cpu_weight": null, "cpu_quota": 1500, "pids": null, "open_files": null,
+                "disk": 67_108_864
             },
+            "disk_bytes": 1_048_576, "disk_bound": { "mechanism": "soft", "why": "mounting needs root" },
             "workdir": "/srv/notes", "data_dir": "/srv/data/notes/alice",
             "mounts": [{ "source": "/srv/fonts", "target": "/fonts", "read_only": true }],
             "ids": { "base": 268_435_456, "count": 65_536, "workload": 268_436_456 },
@@ -146,6 +155,7 @@ mod tests {
           mount       /srv/fonts at /fonts (read-only)
           host ids    268435456 to 268500991, workload 268436456
           listens     port 8080 or /run/insula/app.sock
+          disk        1.0 MiB of 64.0 MiB, soft (mounting needs root)
           memory      10.0 MiB of 256.0 MiB
           pids        3, not limited
           cpu quota   1.500 CPUs

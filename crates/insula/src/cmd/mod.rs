@@ -18,6 +18,7 @@ mod serve;
 mod systemd;
 mod token;
 mod top;
+mod usage;
 mod version;
 mod versions;
 mod why;
@@ -74,6 +75,7 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> anyhow::Result<ExitCode> {
         Verb::Probe(args) => return verify::probe(args, printer),
         Verb::Ps(args) => one_thread()?.block_on(ps::run(&client, args, printer))?,
         Verb::Top(args) => one_thread()?.block_on(top::run(&client, args, printer))?,
+        Verb::Usage(args) => one_thread()?.block_on(usage::run(&client, args, printer))?,
         Verb::Spawn(args) => one_thread()?.block_on(act::spawn(&client, args, printer))?,
         Verb::Stop(args) => one_thread()?.block_on(act::stop(&client, args, printer))?,
         Verb::Restart(args) => one_thread()?.block_on(act::restart(&client, args, printer))?,

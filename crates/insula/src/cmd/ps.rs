@@ -70,6 +70,7 @@ mod tests {
             app_pid: None,
             restarts: 0,
             wakes: 3,
+            disk_bytes: None,
             usage: Usage::default(),
             url: format!("http://{name}/"),
         }

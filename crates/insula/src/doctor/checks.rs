@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use insula_isolation::{DiskProbe, Mechanism};
 use insula_linux::cgroup::Layout;
 use insula_spec::Config;
 use rustix::process::{Resource, getrlimit};
@@ -181,6 +182,20 @@ pub(super) fn config(path: Option<&Path>) -> Check {
             let first = e.to_string().lines().next().unwrap_or_default().to_owned();
             not(what, Verdict::Bad, first, "run `insula config check` for all of it")
         }
+    }
+}
+
+/// What can bound a tenant's directory, where the configuration keeps them.
+pub(super) fn disk_limits(home: &Home, config: Option<&Path>) -> Check {
+    let what = "disk limits";
+    let known = config.and_then(|path| Config::load(path).ok());
+    let dir = known.map_or_else(|| home.path().to_owned(), |config| config.settings.data_dir);
+    let probe = DiskProbe::of(&dir);
+    let hint = "run as root with loop devices and e2fsprogs, or use a file system mounted with `prjquota`";
+    match (&probe.project, &probe.image) {
+        (Ok(()), _) => good(what, Mechanism::Project.as_str()),
+        (_, Ok(())) => good(what, Mechanism::Image.as_str()),
+        _ => not(what, Verdict::Poor, format!("{}: {}", Mechanism::Soft, probe.why_soft()), hint),
     }
 }
 

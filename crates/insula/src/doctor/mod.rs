@@ -132,6 +132,7 @@ pub(crate) fn examine(home: &Home, config: Option<&Path>) -> Diagnosis {
     let mut checks = checks::host();
     checks.push(checks::home(home));
     checks.push(checks::config(config));
+    checks.push(checks::disk_limits(home, config));
     checks.extend(manager::unit(home));
     match levels::probe(home) {
         Ok((levels, auto)) => Diagnosis { checks, levels, auto },

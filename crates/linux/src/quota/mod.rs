@@ -9,6 +9,7 @@
 pub mod ext4;
 pub mod image;
 pub mod loops;
+mod make;
 pub mod project;
 pub mod tools;
 pub mod walk;

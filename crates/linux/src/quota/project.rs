@@ -106,6 +106,20 @@ pub fn plan(device: &Path, dir: &Path, project: u32, limit: u64) -> Vec<Step> {
     ]
 }
 
+/// What to do for a directory that had a limit and has none any more. It stays assigned, and counted.
+#[must_use]
+pub fn lift(device: &Path, project: u32) -> Vec<Step> {
+    vec![Step::Limit { device: device.to_owned(), project, kib: 0 }]
+}
+
+/// Tells whether a directory was assigned to a project of its own.
+///
+/// # Errors
+/// Those of open(2) and of the ioctl `FS_IOC_FSGETXATTR`, where the file system has no projects.
+pub fn is_in(dir: &Path, project: u32) -> io::Result<bool> {
+    is_assigned(dir, project)
+}
+
 /// Carries out a plan.
 ///
 /// # Errors
@@ -240,6 +254,13 @@ mod tests {
         limit project 1001000 on /dev/sda1 to 65536 KiB
         assign /srv/data/notes/alice and all in it to project 1001000, inherited
         ");
+    }
+
+    #[test]
+    fn a_limit_that_is_lifted_is_none() {
+        let steps = lift(Path::new("/dev/sda1"), 1_001_000);
+        let text: Vec<_> = steps.iter().map(Step::to_string).collect();
+        assert_eq!(text, ["limit project 1001000 on /dev/sda1 to 0 KiB"]);
     }
 
     #[test]

@@ -105,10 +105,16 @@ impl Meter {
     }
 }
 
-/// Counts until this process takes no part any more.
-pub(crate) async fn run(shared: Arc<Shared>) {
+/// Begins to count, unless it has begun. Where no directory has a limit and nobody asks, there is no need to.
+pub(crate) fn begin(shared: &Arc<Shared>) {
     let inbox = shared.meter.inbox.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let Some(mut inbox) = inbox else { return };
+    if let Some(inbox) = inbox {
+        shared.keepers.spawn(run(Arc::clone(shared), inbox));
+    }
+}
+
+/// Counts until this process takes no part any more.
+async fn run(shared: Arc<Shared>, mut inbox: mpsc::Receiver<Ask>) {
     let mut phase = shared.phase.subscribe();
     let cancelled = Arc::new(AtomicBool::new(false));
     let work = async {

@@ -5,6 +5,7 @@
 
 mod crash;
 mod deploy;
+mod disk;
 mod fake;
 mod operator;
 mod sleep;

@@ -57,6 +57,8 @@ kinds! {
     Oom = "oom",
     /// The program ended by itself, not well.
     Crashed = "crashed",
+    /// A tenant's directory came near its limit, or reached it.
+    Disk = "disk",
     /// A start did not succeed.
     StartFailed = "start_failed",
     /// A running instance was not there any more.

@@ -17,6 +17,7 @@ pub(super) fn summary(o: &Overview, usage: Usage, url: String) -> Summary {
         restarts: o.restarts,
         wakes: o.wakes,
         usage,
+        disk_bytes: o.disk_bytes,
         url,
     }
 }

@@ -5,6 +5,7 @@ pub(super) mod convert;
 mod find;
 mod metrics;
 mod request;
+mod usage;
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,11 +13,11 @@ use std::time::{Duration, SystemTime};
 
 use insula_api::{
     Alerts, Detail, Footprint, FoundEvents, FoundLogs, Health, HostIds, LogLine, Output, Processes,
-    RequestWhy, Summary, Timestamp, Usage, Why,
+    RequestWhy, Summary, Timestamp, Usage, Usages, Why,
 };
 use insula_services::{Inspect, Overview, Services};
 use insula_spec::config::MetricsAccess;
-use insula_spec::{Config, IdRange, InstanceName};
+use insula_spec::{Config, IdRange, InstanceName, Tenant};
 use insula_store::{Cursor, EventQuery, Heads, LogFilter, LogQuery, LogRow, Store};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -107,7 +108,7 @@ impl Live {
 
     async fn detail(&self, name: &InstanceName) -> Result<Detail, ControlError> {
         let inspect = self.services.inspect(name).await.map_err(|e| convert::error(name, e))?;
-        let Inspect { overview, usage, ids, spec, .. } = inspect;
+        let Inspect { overview, usage, ids, spec, disk } = inspect;
         let usage = usage
             .map(|u| Usage { memory_bytes: u.memory_bytes, cpu_micros: u.cpu_micros, pids: u.pids })
             .unwrap_or_default();
@@ -116,6 +117,7 @@ impl Live {
             command: spec.command.clone(),
             network: spec.network,
             limits: spec.limits,
+            disk_bound: disk.as_ref().map(usage::bound),
             workdir: Some(spec.workdir.clone()),
             data_dir: Some(spec.tenant_dir(&name.id)),
             mounts: spec.mounts.clone(),
@@ -189,6 +191,10 @@ impl Operations for Live {
 
     async fn inspect(&self, name: &InstanceName) -> Result<Detail, ControlError> {
         self.detail(name).await
+    }
+
+    async fn usage(&self, of: Option<Tenant>) -> Result<Usages, ControlError> {
+        self.usages(of).await
     }
 
     async fn why(&self, name: &InstanceName) -> Result<Why, ControlError> {

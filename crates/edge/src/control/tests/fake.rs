@@ -6,12 +6,12 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use insula_api::{
-    Cause, Counts, DeployRequest, Deployed, Detail, Footprint, FoundEvents, FoundLogs, Health, Known,
-    LogEntry, LogLine, Observed, Output, RequestWhy, RouteRequest, Routes, Status, Summary, Timestamp, Usage,
-    Version, Wanted, WeightRequest, Why,
+    Cause, Counts, DeployRequest, Deployed, Detail, DiskUsage, Footprint, FoundEvents, FoundLogs, Health,
+    Known, LogEntry, LogLine, Observed, Output, RequestWhy, RouteRequest, Routes, Status, Summary,
+    TenantUsage, Timestamp, Usage, Usages, Version, Wanted, WeightRequest, Why,
 };
 use insula_services::DeployError;
-use insula_spec::{InstanceId, InstanceName, Limits, Network, ServiceName};
+use insula_spec::{InstanceId, InstanceName, Limits, Network, ServiceName, Tenant};
 use insula_store::{Cursor, EventQuery, Heads, LogFilter, Whose};
 use tokio::sync::watch;
 
@@ -79,6 +79,7 @@ fn summaries() -> Vec<Summary> {
         restarts: 0,
         wakes: 1,
         usage: Usage::default(),
+        disk_bytes: None,
         url: "http://alice.notes.localhost/".into(),
     }]
 }
@@ -149,6 +150,7 @@ impl Operations for std::sync::Arc<Fake> {
             command: vec!["app".into()],
             network: Network::Isolated,
             limits: Limits::default(),
+            disk_bound: None,
             workdir: Some(PathBuf::from("/w")),
             data_dir: Some(PathBuf::from("/d")),
             mounts: vec![],
@@ -158,6 +160,22 @@ impl Operations for std::sync::Arc<Fake> {
             cgroups: vec![],
             idle_timeout_ms: None,
         })
+    }
+
+    async fn usage(&self, of: Option<Tenant>) -> Result<Usages, ControlError> {
+        let of = of.unwrap_or(Tenant::Service("notes".parse().unwrap()));
+        let own = |summary: &Summary| of.covers(&summary.name);
+        let tenant = |summary: Summary| TenantUsage {
+            name: summary.name,
+            disk: DiskUsage::default(),
+            memory_bytes: None,
+            cpu_micros: 0,
+            restarts: 0,
+            wakes: 1,
+            open_requests: 0,
+        };
+        let tenants = summaries().into_iter().filter(own).map(tenant).collect();
+        Ok(Usages { since: Timestamp::from_micros(0), tenants })
     }
 
     async fn why(&self, name: &InstanceName) -> Result<Why, ControlError> {

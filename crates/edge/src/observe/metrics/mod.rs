@@ -259,6 +259,8 @@ fn each_instance(page: &mut Page, instances: &[(Overview, Option<Usage>)]) {
     family(Gauge, "insula_instance_requests_in_flight", "Requests inside at this moment.", &leases);
     let memory = |_: &Overview, u: Option<&Usage>| Some(u?.memory_bytes?.to_string());
     family(Gauge, "insula_instance_memory_bytes", "Memory that it uses.", &memory);
+    let disk = |o: &Overview, _: Option<&Usage>| Some(o.disk_bytes?.to_string());
+    family(Gauge, "insula_instance_disk_bytes", "What its directory held when last counted.", &disk);
     let cpu = |_: &Overview, u: Option<&Usage>| Some(seconds(u?.cpu_micros?.saturating_mul(1000)));
     family(Counter, "insula_instance_cpu_seconds_total", "CPU time of its present sandbox.", &cpu);
     let pids = |_: &Overview, u: Option<&Usage>| Some(u?.pids?.to_string());

@@ -29,6 +29,7 @@ fn overview(name: &str) -> Overview {
         restarts: 0,
         wakes: 0,
         leases: 2,
+        disk_bytes: None,
     }
 }
 

@@ -43,6 +43,10 @@ pub(super) struct Row {
     pub(super) cpu_percent: Option<f64>,
     pub(super) memory_bytes: Option<u64>,
     pub(super) pids: Option<u64>,
+    /// Held by its directory when it was last counted.
+    pub(super) disk_bytes: Option<u64>,
+    /// Of the whole service: how many wait for an instance at this moment.
+    pub(super) service_requests_waiting: Option<u64>,
     /// Of the whole service: requests are counted by service.
     pub(super) service_requests_per_second: Option<f64>,
     pub(super) restarts: u64,
@@ -71,6 +75,8 @@ impl Frame {
                 cpu_percent: used.map(|micros| tenths(rate(micros) / 10_000.0)),
                 memory_bytes: now.usage.memory_bytes,
                 pids: now.usage.pids,
+                disk_bytes: now.disk_bytes,
+                service_requests_waiting: after.waiting.get(now.name.service.as_str()).copied(),
                 service_requests_per_second: requests(&now.name.service.to_string()),
                 restarts: now.restarts,
                 wakes: now.wakes,
@@ -136,7 +142,17 @@ mod tests {
         };
         let usage = Usage { cpu_micros: cpu, memory_bytes: cpu.map(|_| 1 << 20), pids: cpu.map(|_| 2) };
         let (name, url) = (name.parse().unwrap(), String::new());
-        Summary { name, status, level: None, app_pid: None, restarts: 0, wakes: 0, usage, url }
+        Summary {
+            name,
+            status,
+            level: None,
+            app_pid: None,
+            restarts: 0,
+            wakes: 0,
+            usage,
+            disk_bytes: None,
+            url,
+        }
     }
 
     fn sample(at: u64, cpu: [Option<u64>; 3], requests: u64) -> Sample {
@@ -147,7 +163,8 @@ mod tests {
             instance("s:c", Observed::Asleep, c),
         ];
         let requests = HashMap::from([("s".to_owned(), requests)]);
-        Sample { time: Timestamp::from_micros(at), instances, requests }
+        let waiting = HashMap::from([("s".to_owned(), 3)]);
+        Sample { time: Timestamp::from_micros(at), instances, requests, waiting }
     }
 
     #[test]
@@ -159,6 +176,7 @@ mod tests {
         // The second one began anew, the third one sleeps.
         assert_eq!(cpu, [Some(50.0), Some(0.0), None]);
         assert_eq!(frame.totals.requests_per_second, Some(2.5));
+        assert_eq!(frame.instances[0].service_requests_waiting, Some(3));
         assert_eq!((frame.totals.running, frame.totals.asleep, frame.totals.pids), (2, 1, 4));
         frame.sort(TopSort::Cpu);
         assert_eq!(frame.instances[0].name, "s:a");

@@ -7,7 +7,8 @@ use crate::cli::TopSort;
 use crate::format;
 use crate::printer;
 
-const HEADINGS: [&str; 8] = ["NAME", "STATE", "CPU %", "MEMORY", "PIDS", "SVC REQ/S", "RESTARTS", "WAKES"];
+const HEADINGS: [&str; 10] =
+    ["NAME", "STATE", "CPU %", "MEMORY", "DISK", "PIDS", "SVC REQ/S", "SVC WAIT", "RESTARTS", "WAKES"];
 
 /// Lines above the rows: totals, what the keys do, headings.
 const ABOVE: usize = 3;
@@ -117,8 +118,10 @@ fn cells(row: &Row) -> Vec<String> {
         row.state.to_string(),
         tenths(row.cpu_percent),
         format::or_dash(row.memory_bytes.map(format::bytes)),
+        format::or_dash(row.disk_bytes.map(format::bytes)),
         format::or_dash(row.pids),
         tenths(row.service_requests_per_second),
+        format::or_dash(row.service_requests_waiting),
         row.restarts.to_string(),
         row.wakes.to_string(),
     ]

@@ -296,7 +296,7 @@ impl Sandbox for FakeSandbox {
     }
 
     fn usage(&self) -> Usage {
-        Usage { memory_bytes: Some(4096), ..Usage::default() }
+        Usage { memory_bytes: Some(4096), cpu_micros: Some(1000), ..Usage::default() }
     }
 
     fn relaunch<'a>(&'a mut self, _: &'a Launch) -> BoxFuture<'a, Result<(), LaunchError>> {
