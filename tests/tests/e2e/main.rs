@@ -20,6 +20,7 @@ mod faults;
 mod grpc;
 mod hostile;
 mod http;
+mod images;
 mod languages;
 mod limits;
 mod logs;

@@ -1,6 +1,6 @@
 //! Archives as an attacker would make them, and an unpacker that believes them.
 
-#![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(unused_macros, dead_code, reason = "each test program uses a part of it")]
 
 use std::fs;
 use std::io::Write;
@@ -190,4 +190,135 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         next = error.source();
     }
     text
+}
+
+/// Tells why a test cannot run on this host, and ends it.
+#[macro_export]
+macro_rules! skip_without {
+    ($($program:literal),* $(,)?) => {{
+        fn here() {}
+        for program in [$($program),*] {
+            if !$crate::support::is_there(program) {
+                let name = std::any::type_name_of_val(&here).trim_end_matches("::here");
+                let name = name.split_once("::").map_or(name, |(_, rest)| rest);
+                // Not `eprintln`: the harness would swallow it.
+                let line = format!("SKIPPED {name}: `{program}` is not installed; scripts/setup does it\n");
+                std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes()).unwrap();
+                return;
+            }
+        }
+    }};
+}
+
+pub(crate) fn is_there(program: &str) -> bool {
+    let dirs = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+    dirs.iter().any(|dir| Path::new(dir).join(program).exists())
+}
+
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Runs a program in a folder; its output, or what it complains about.
+pub(crate) fn run(dir: &Path, words: &[&str]) -> String {
+    let mut command = std::process::Command::new(words[0]);
+    let output = command.args(&words[1..]).current_dir(dir).env("HOME", dir).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{words:?}: {}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// An image of two layers, made with `umoci`: the upper one removes, replaces and hides what the lower one has.
+/// It is `layout:two`; `layout:one` is its lower half. `big` bytes that nobody can compress are in it.
+pub(crate) fn make_layout(dir: &Path, big: usize) {
+    let umoci = |words: &[&str]| run(dir, &[&["umoci"], words].concat());
+    let rootless: &[&str] = if is_root() { &[] } else { &["--rootless"] };
+    umoci(&["init", "--layout", "layout"]);
+    umoci(&["new", "--image", "layout:one"]);
+    umoci(&[&["unpack"], rootless, &["--image", "layout:one", "bundle"]].concat());
+    let root = dir.join("bundle/rootfs");
+    for made in ["etc", "bin", "gone/deep", "keep/sub", "closed"] {
+        fs::create_dir_all(root.join(made)).unwrap();
+    }
+    fs::write(root.join("etc/motd"), "hello\n").unwrap();
+    fs::write(root.join("gone/deep/x"), "x").unwrap();
+    fs::write(root.join("keep/sub/old"), "old").unwrap();
+    fs::write(root.join("keep/file"), "kept").unwrap();
+    fs::write(root.join("big"), noise(big)).unwrap();
+    fs::hard_link(root.join("etc/motd"), root.join("etc/motd2")).unwrap();
+    std::os::unix::fs::symlink("../etc/motd", root.join("bin/link")).unwrap();
+    let long = format!("{}/{}", "d".repeat(120), "f".repeat(130));
+    fs::create_dir(root.join("d".repeat(120))).unwrap();
+    fs::write(root.join(long), "long").unwrap();
+    let closed = std::os::unix::fs::PermissionsExt::from_mode(0o500);
+    fs::set_permissions(root.join("closed"), closed).unwrap();
+    umoci(&["repack", "--image", "layout:one", "bundle"]);
+    run(dir, &["chmod", "-R", "u+w", "bundle"]);
+    run(dir, &["rm", "-rf", "bundle"]);
+    umoci(&[&["unpack"], rootless, &["--image", "layout:one", "bundle"]].concat());
+    fs::remove_dir_all(root.join("gone")).unwrap();
+    fs::remove_dir_all(root.join("keep/sub")).unwrap();
+    fs::create_dir(root.join("keep/sub")).unwrap();
+    fs::write(root.join("keep/sub/new"), "new").unwrap();
+    fs::remove_file(root.join("bin/link")).unwrap();
+    fs::create_dir(root.join("bin/link")).unwrap();
+    umoci(&["repack", "--image", "layout:two", "bundle"]);
+    umoci(&[
+        "config",
+        "--image",
+        "layout:two",
+        "--config.entrypoint",
+        "/bin/app",
+        "--config.cmd",
+        "serve",
+        "--config.env",
+        "A=b",
+        "--config.user",
+        "1000:1000",
+        "--config.workingdir",
+        "/etc",
+        "--config.exposedports",
+        "80/tcp",
+        "--config.stopsignal",
+        "SIGQUIT",
+        "--config.volume",
+        "/data",
+        "--config.label",
+        "k=v",
+    ]);
+}
+
+/// Bytes that no compression makes shorter.
+pub(crate) fn noise(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    (0..length.div_ceil(8)).flat_map(|_| next()).take(length).collect()
+}
+
+/// What overlayfs shows of an image: each path with its kind, mode, links, and size or target.
+pub(crate) fn merged(image: &insula_images::Image, dir: &Path) -> String {
+    let lower: Vec<_> = image.layers.iter().rev().map(|layer| layer.path.display().to_string()).collect();
+    fs::create_dir_all(dir.join("merged")).unwrap();
+    // One directory alone is no stack; an empty one below makes it one.
+    fs::create_dir_all(dir.join("bottom")).unwrap();
+    let lower = format!("{}:{}", lower.join(":"), dir.join("bottom").display());
+    let user = image.layers.iter().any(|layer| layer.whiteouts == insula_images::Whiteouts::User);
+    let options = format!("ro,lowerdir={lower}{}", if user { ",userxattr" } else { "" });
+    let script = format!("mount -t overlay overlay -o \"$1\" merged && cd merged && {LISTING}");
+    let unshare: &[&str] = if is_root() { &["unshare", "-m"] } else { &["unshare", "-Urm"] };
+    run(dir, &[unshare, &["sh", "-ec", &script, "sh", &options]].concat())
+}
+
+/// Names, kinds, modes, and content of all files of the working directory.
+const LISTING: &str = "find . -mindepth 1 -printf '%P %y %m %l\n' | LC_ALL=C sort; \
+                       find . -type f -exec sha256sum {} + | LC_ALL=C sort";
+
+/// The same of a directory.
+pub(crate) fn listing(dir: &Path) -> String {
+    run(dir, &["sh", "-ec", LISTING])
 }

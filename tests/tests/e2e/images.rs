@@ -1,0 +1,108 @@
+//! `insula image`, with and without a daemon.
+
+use std::fs;
+use std::path::PathBuf;
+
+use insula_tests::{Answer, Place, Server};
+
+use crate::common::app;
+
+/// A directory with a root file system, as a user would have one.
+fn rootfs(place: &Place) -> PathBuf {
+    let root = place.path().join("rootfs");
+    fs::create_dir_all(root.join("bin")).unwrap();
+    fs::write(root.join("bin/app"), "#!/bin/sh\n").unwrap();
+    fs::set_permissions(root.join("bin/app"), std::os::unix::fs::PermissionsExt::from_mode(0o4755)).unwrap();
+    root
+}
+
+#[test]
+fn an_image_comes_is_shown_and_goes_without_a_daemon() {
+    let place = Place::new();
+    let (home, root) = (place.home(), rootfs(&place));
+    let image = |words: &[&str]| Answer::of(&home, &[&["image"], words].concat());
+    assert!(image(&["ls"]).ok().stderr.contains("no images"));
+    let loaded = image(&["load", root.to_str().unwrap(), "--name", "own/app:1"]).ok();
+    assert!(loaded.stdout.contains("docker.io/own/app:1 loaded"), "{loaded:?}");
+    assert!(loaded.stderr.contains("1 set-user-id or set-group-id bits were cleared"), "{loaded:?}");
+    let listed = image(&["ls", "--json"]).ok().json();
+    assert_eq!(
+        (listed[0]["name"].as_str(), listed[0]["layers"].as_u64()),
+        (Some("docker.io/own/app:1"), Some(1))
+    );
+    let digest = listed[0]["digest"].as_str().unwrap();
+    let shown = image(&["inspect", &digest["sha256:".len()..][..12]]).ok();
+    assert!(shown.stdout.contains(digest) && shown.stdout.contains("bits were cleared"), "{shown:?}");
+    let layers = home.join("images/layers");
+    image(&["rm", "own/app:1"]).ok();
+    assert_eq!(fs::read_dir(&layers).unwrap().count(), 1, "it went before it was collected");
+    assert!(image(&["gc"]).ok().stdout.starts_with("0 images, 1 layers"));
+    assert_eq!(fs::read_dir(&layers).unwrap().count(), 0);
+}
+
+#[test]
+fn it_works_beside_a_daemon() {
+    let server = Server::start(&app("serve", "", &["a"]));
+    let root = rootfs(server.place());
+    let home = server.place().home();
+    Answer::of(&home, &["image", "load", root.to_str().unwrap(), "--name", "own/app:1"]).ok();
+    Answer::of(&home, &["image", "gc"]).ok();
+    assert_eq!(Answer::of(&home, &["image", "ls", "--json"]).ok().json().as_array().unwrap().len(), 1);
+    server.get("app:a", "/").expect(200);
+}
+
+#[test]
+fn the_image_of_a_configured_service_is_not_removed() {
+    let place = Place::new();
+    let (home, root) = (place.home(), rootfs(&place));
+    let config = place.configure("[service.notes]\nimage = \"own/app:1\"\n");
+    Answer::of(&home, &["image", "load", root.to_str().unwrap(), "--name", "own/app:1"]).ok();
+    let rm = |more: &[&str]| {
+        Answer::of(
+            &home,
+            &[&["image", "rm", "own/app:1", "--config", config.to_str().unwrap()], more].concat(),
+        )
+    };
+    let refused = rm(&[]);
+    assert_eq!(refused.code, 4, "{refused:?}");
+    assert!(
+        refused.stderr.contains("`[service.notes]`") && refused.stderr.contains("--force"),
+        "{refused:?}"
+    );
+    rm(&["--force"]).ok();
+}
+
+#[test]
+fn every_failure_has_its_code_and_says_what_to_do() {
+    let place = Place::new();
+    let home = place.home();
+    let port = insula_tests::free_port();
+    let nobody = format!("127.0.0.1:{port}/a");
+    fs::write(place.path().join("cut.tar"), [b'x'; 700]).unwrap();
+    let cut = place.path().join("cut.tar").display().to_string();
+    for (words, code, said) in [
+        (&["inspect", "nobody"][..], 3, "there is no image `nobody` here"),
+        (&["rm", "nobody"], 3, "insula image ls"),
+        (&["load", "/nowhere"], 3, "cannot read `/nowhere`"),
+        (&["load", &cut], 1, "wrong checksum"),
+        (&["pull", "Upper"], 2, "lower-case letters"),
+        (&["pull", &nobody], 1, "cannot connect to"),
+        (&["pull", &nobody, "--auth-file", "/nowhere"], 1, "cannot read `/nowhere`"),
+    ] {
+        let answer = Answer::of(&home, &[&["image"], words].concat());
+        assert_eq!(answer.code, code, "{words:?}: {answer:?}");
+        assert!(answer.stderr.contains(said), "{words:?}: {answer:?}");
+        assert!(answer.stdout.is_empty());
+    }
+}
+
+/// Until an engine for images is there, a service with one is refused, and never run with the host's files.
+#[test]
+fn a_service_with_an_image_is_never_run_without_it() {
+    let place = Place::new();
+    let config = place
+        .configure("[service.notes]\ncommand = \"true\"\nimage = \"own/app:1\"\nisolation = \"namespace\"\n");
+    let check = Answer::of(&place.home(), &["config", "check", "--config", config.to_str().unwrap()]);
+    assert_eq!(check.code, 6, "{check:?}");
+    assert!(check.stderr.contains("`namespace` shows those of the host"), "{check:?}");
+}
