@@ -148,7 +148,14 @@ impl Own {
 }
 
 /// Puts up the bound for a launch, or refuses it.
-pub(crate) fn prepare(level: Level, walled: bool, launch: &Launch) -> Result<Own, LaunchError> {
+///
+/// `owner` is the host id as which the workload runs.
+pub(crate) fn prepare(
+    level: Level,
+    walled: bool,
+    launch: &Launch,
+    owner: Option<u32>,
+) -> Result<Own, LaunchError> {
     let Launch { data_dir: dir, limits, ids, .. } = launch;
     let (limits, ids) = (*limits, *ids);
     let Some(image) = Image::of(dir).filter(|image| limits.disk.is_some() || image.any()) else {
@@ -162,7 +169,7 @@ pub(crate) fn prepare(level: Level, walled: bool, launch: &Launch) -> Result<Own
         let hint = format!("{}; or set `disk_limit_mode = \"auto\"`, which counts and reports", hold.why);
         return Err(LaunchError::Unenforceable { what: "disk_limit", level, hint });
     }
-    match (hold.mechanism, ids) {
+    match (hold.mechanism, ids.zip(owner)) {
         (Mechanism::Image, _) if !walled => {
             let hint = format!(
                 "its data is in `{}`, which this level cannot show: use `isolation = \"namespace\"`",
@@ -170,13 +177,13 @@ pub(crate) fn prepare(level: Level, walled: bool, launch: &Launch) -> Result<Own
             );
             Err(LaunchError::Unenforceable { what: "disk_limit", level, hint })
         }
-        (Mechanism::Image, Some(ids)) => open(&image, limits, ids),
+        (Mechanism::Image, Some((_, owner))) => open(&image, limits, owner),
         (Mechanism::Image, None) => Err(LaunchError::Unenforceable {
             what: "disk_limit",
             level,
             hint: format!("its data is in `{}`, which only root can mount", image.path().display()),
         }),
-        (Mechanism::Project, Some(ids)) => {
+        (Mechanism::Project, Some((ids, _))) => {
             let device = project::device_of(dir).map_err(cannot("find the device of", dir))?;
             let limit = limits.disk.map_or(0, |size| size.0);
             image.make_dir()?;
@@ -197,8 +204,8 @@ fn lift(dir: &Path, ids: Option<IdRange>) -> Vec<Step> {
 
 /// Mounts the image. In mode `auto` a directory that holds more than its limit stays as it is until it holds
 /// less.
-fn open(image: &Image, limits: Limits, ids: IdRange) -> Result<Own, LaunchError> {
-    let want = Want { limit: limits.disk.map(|size| size.0), owner: ids.workload() };
+fn open(image: &Image, limits: Limits, owner: u32) -> Result<Own, LaunchError> {
+    let want = Want { limit: limits.disk.map(|size| size.0), owner };
     match image.open(want, &fault::point) {
         Ok(mount) => Ok(Own::Mount(mount)),
         Err(error @ ImageError::TooSmall { .. }) if limits.disk_mode == DiskMode::Auto && !image.exists() => {

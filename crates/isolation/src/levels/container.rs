@@ -55,6 +55,10 @@ impl Backend for Container {
         Ok(limits::capabilities(&self.shared))
     }
 
+    fn bounds_disk(&self) -> bool {
+        true
+    }
+
     fn place(&self, instance: &InstanceName, network: Network) -> Result<Placement, LaunchError> {
         let port = match network {
             Network::Isolated => PORT,
