@@ -78,7 +78,7 @@ mod tests {
             name: name.parse().unwrap(),
             disk,
             memory_bytes: None,
-            cpu_micros: 1_250_000,
+            cpu_micros: 1_300_000,
             restarts: 0,
             wakes: 3,
             open_requests: 0,
@@ -105,6 +105,14 @@ mod tests {
             tenant("notes:d", disk(Some(4096), true, None)),
         ];
         let since = Timestamp::from_micros(0);
-        insta::assert_snapshot!(text(&Usages { since, tenants }), @"");
+        insta::assert_snapshot!(text(&Usages { since, tenants }), @r"
+        NAME     DISK        LIMIT     %    BOUND         MEMORY  CPU   RESTARTS  WAKES
+        notes:a  16.0 MiB    64.0 MiB  25   hard (image)  -       1.3s  0         3
+        notes:b  > 65.0 MiB  64.0 MiB  101  soft          -       1.3s  0         3
+        notes:c  -           64.0 MiB  -    soft          -       1.3s  0         3
+        notes:d  4.0 KiB     -         -    -             -       1.3s  0         3
+        CPU time since 1970-01-01T00:00:00.000000Z
+        soft: no image: mounting needs root
+        ");
     }
 }

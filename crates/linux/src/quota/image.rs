@@ -15,13 +15,13 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, fstatvfs, openat, unlinkat};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstatvfs, openat};
 use rustix::io::Errno;
 
 use super::ext4::{Label, Superblock};
