@@ -18,6 +18,7 @@ mod link;
 mod records;
 mod retire;
 mod rooms;
+mod settings;
 mod tenancy;
 
 use std::process::ExitCode;

@@ -1,23 +1,18 @@
 //! The rooms of the worker, put together.
 
-use std::fs::DirBuilder;
 use std::mem::ManuallyDrop;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
-use insula_api::Timestamp;
 use insula_edge::control::{Admission, Control, Gauge, Keys, Limits, Live, Place};
-use insula_edge::observe::{self, Observe};
+use insula_edge::observe::Observe;
 use insula_edge::public::{Door, Hands, Observer, Proxy, RequestIds, Routes, Settings, TrustedProxies};
 use insula_egress::Egress;
-use insula_isolation::{Engine, EngineConfig};
+use insula_isolation::Engine;
 use insula_services::Services;
-use insula_spec::config::AccessLog;
 use insula_spec::{Config, ServiceName};
-use insula_store::{Event, EventKind, Options, Retention, Store};
+use insula_store::{Event, EventKind, Store};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -25,14 +20,12 @@ use super::apex;
 use super::footprint::Processes;
 use super::gear::Gear;
 use super::heirs::Waiting;
+use super::settings::{engine_config, place, store_options, watched};
 use super::tenancy::Tenancy;
 use crate::alerts::{Alerts, Origin};
 use crate::egress;
 use crate::home::Home;
 use crate::lifeline::{LevelLine, Report};
-
-/// Blank shells kept ready.
-const SHELLS: usize = 2;
 
 type Serving = JoinSet<anyhow::Result<()>>;
 
@@ -273,74 +266,5 @@ impl Rooms {
         self.stop_observing().await;
         self.store.note(None, Event::new(EventKind::WorkerStopped, "asked to stop")).await?;
         Ok(self.store.close().await?)
-    }
-}
-
-fn store_options(config: &Config) -> Options {
-    let logs = config.logs;
-    let retention = Retention {
-        log_bytes_per_instance: logs.max_size_per_instance.0,
-        log_bytes: logs.max_size.0,
-        log_age: logs.keep,
-        ..Retention::default()
-    };
-    Options { retention, ..Options::default() }
-}
-
-fn engine_config(home: &Home, config: &Config, agent: OwnedFd, epoch: u64) -> anyhow::Result<EngineConfig> {
-    Ok(EngineConfig {
-        home_id: home.id()?,
-        run_dir: walls_dir(home)?,
-        hidden: hidden(home, config),
-        agent,
-        epoch,
-        shells: SHELLS,
-        egress: None,
-    })
-}
-
-/// What no workload sees, wherever it is mounted.
-fn hidden(home: &Home, config: &Config) -> Vec<PathBuf> {
-    let mut hidden = vec![home.path().to_owned(), config.path.clone(), config.settings.data_dir.clone()];
-    hidden.extend(config.alerts.iter().map(|webhook| webhook.secret_file.clone()));
-    hidden
-}
-
-/// What is kept of exchanges, as the configuration asks.
-fn watched(home: &Home, config: &Config, ids: Arc<RequestIds>) -> anyhow::Result<observe::Settings> {
-    let wanted = &config.observability;
-    let path = match &wanted.access_log {
-        AccessLog::Off => None,
-        AccessLog::File(path) => Some(path.clone()),
-        AccessLog::Home => Some(home.log_dir()?.join("access.log")),
-    };
-    let access = path.map(|path| observe::access::Settings {
-        path,
-        format: wanted.access_log_format,
-        query: wanted.access_log_query,
-        size: wanted.access_log_size.0,
-        files: wanted.access_log_files,
-    });
-    Ok(observe::Settings { access, slow: wanted.slow_request, ids })
-}
-
-/// Run directories of walls, apart from the control socket.
-fn walls_dir(home: &Home) -> anyhow::Result<PathBuf> {
-    let dir = home.run_dir().join("walls");
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&dir)
-        .with_context(|| format!("cannot make `{}`", dir.display()))?;
-    Ok(dir)
-}
-
-fn place(config: &Config, epoch: u64) -> Place {
-    Place {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        epoch,
-        since: Timestamp::now(),
-        domain: config.settings.domain.clone(),
-        port: config.settings.port,
     }
 }
