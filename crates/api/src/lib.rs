@@ -20,6 +20,7 @@ mod moment;
 mod problem;
 mod request;
 mod time;
+pub mod tls;
 mod usage;
 mod why;
 

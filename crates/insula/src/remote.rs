@@ -4,6 +4,7 @@
 //! |---|---|
 //! | daemon | `--server`, `INSULA_SERVER`, the Unix socket of the home |
 //! | token | `--token-file`, `INSULA_TOKEN`, none |
+//! | authority | `INSULA_CA_FILE`, the roots of this host |
 //!
 //! There is no option that takes a token itself: command lines are for everybody's eyes.
 
@@ -13,6 +14,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use insula_api::tls::Trust;
 use insula_api::{Bearer, Client, InvalidServer};
 
 use crate::home::Home;
@@ -24,13 +26,16 @@ pub(crate) const TOKEN: &str = "INSULA_TOKEN";
 /// Variable that names a daemon.
 pub(crate) const SERVER: &str = "INSULA_SERVER";
 
+/// Variable that names the certificates of one's own authority.
+pub(crate) const CA_FILE: &str = "INSULA_CA_FILE";
+
 /// Longest token file, in bytes.
 const FILE_MAX: u64 = 4096;
 
 /// Which daemon, and as whom.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct RemoteArgs {
-    /// URL of the daemon, `http://HOST:PORT` [env: INSULA_SERVER] [default: the Unix socket of the home]
+    /// URL of the daemon, `http://HOST:PORT` or `https://HOST` [env: INSULA_SERVER] [default: the Unix socket of the home]
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) server: Option<String>,
     /// File that holds the token for `--server`; only its owner may read it [env: INSULA_TOKEN holds the token itself]
@@ -123,6 +128,8 @@ pub(crate) struct Remote {
     pub(crate) token: Option<Bearer>,
     /// Who gave the token.
     pub(crate) token_from: Origin,
+    /// Whose certificates are believed.
+    pub(crate) trust: Trust,
 }
 
 impl Remote {
@@ -144,17 +151,19 @@ impl Remote {
             (None, None) => (None, Origin::Default),
         };
         let token = token.map(|text| checked(&text, &token_from)).transpose()?;
-        Ok(Self { server, server_from, token, token_from })
+        let trust = set(CA_FILE).map_or(Trust::Host, |path| Trust::File(path.into()));
+        Ok(Self { server, server_from, token, token_from, trust })
     }
 
     /// A client of that daemon.
     pub(crate) fn client(self, home: &Home, printer: Printer) -> Result<Client, RemoteError> {
         let Some(server) = self.server else { return Ok(Client::unix(home.control_socket())) };
         let client = Client::http(&server, self.token)
-            .map_err(|source| RemoteError::Server { from: self.server_from, source })?;
+            .map_err(|source| RemoteError::Server { from: self.server_from, source })?
+            .trusting(self.trust);
         if client.exposes_token() {
             printer.talk(&format!(
-                "warning: the token of {} travels unencrypted to `{server}`; use a tunnel",
+                "warning: the token of {} travels unencrypted to `{server}`; use `https` or a tunnel",
                 self.token_from
             ));
         }
@@ -212,6 +221,8 @@ mod tests {
         );
         let none = find(None, None, &[(SERVER, "")]).unwrap();
         assert_eq!((none.server, none.server_from, none.token), (None, Origin::Default, None));
+        let private = find(Some("https://a"), None, &[(CA_FILE, "/srv/ca.pem")]).unwrap();
+        assert_eq!((none.trust, private.trust), (Trust::Host, Trust::File("/srv/ca.pem".into())));
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod limits;
 mod logs;
 mod observe;
 mod quota;
+mod private;
 mod scene;
 mod settings;
 mod sleep;

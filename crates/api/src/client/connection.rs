@@ -38,7 +38,7 @@ async fn exchange(
     path: &str,
     (body, accept): (String, &str),
 ) -> Result<Response<Incoming>, ClientError> {
-    let stream = target.connect().await.map_err(|e| ClientError::connect(target, e))?;
+    let stream = target.connect().await?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(ClientError::Broken)?;
     // Drives the connection; ends by itself once the answer was read or dropped. What fails there fails

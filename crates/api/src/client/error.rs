@@ -4,6 +4,7 @@ use std::io;
 
 use super::target::Target;
 use crate::Problem;
+use crate::tls::TlsError;
 
 /// Why a request to the daemon failed.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +35,15 @@ pub enum ClientError {
         /// What `connect(2)` said.
         #[source]
         source: io::Error,
+    },
+    /// It did not prove to be who it should be, or nobody could vouch for it.
+    #[error("cannot speak TLS with `{at}`")]
+    Tls {
+        /// The URL of the server.
+        at: String,
+        /// Why not.
+        #[source]
+        source: TlsError,
     },
     /// The connection broke before the answer was whole.
     #[error("the connection to the daemon broke before the answer was whole")]
@@ -74,6 +84,7 @@ impl ClientError {
             Self::Connect { .. } => {
                 "check the path of the home (`--home`, `INSULA_HOME`) or the URL (`--server`, `INSULA_SERVER`)".to_owned()
             }
+            Self::Tls { source, .. } => source.hint().to_owned(),
             Self::BadToken => "check `INSULA_TOKEN`, or the file of `--token-file`: one line, `insula_...`".to_owned(),
             Self::Broken(_) => "run the command again; the daemon may just have been restarted".to_owned(),
             Self::Request(_) | Self::Decode(_) | Self::TooLong { .. } => {

@@ -26,6 +26,8 @@ pub use logs::LogStream;
 pub use target::InvalidServer;
 use target::Target;
 
+use crate::tls::Trust;
+
 use crate::{
     ActionRequest, Bearer, Detail, Health, HealthAnswer, Instances, LogsQuery, PREFIX, RequestWhy, Summary,
     Why,
@@ -44,19 +46,26 @@ impl Client {
         Self { target: Target::Unix(socket.into()) }
     }
 
-    /// A client of the daemon at this URL (`http://host:port`), as the holder of a token. Connects only when
+    /// A client of the daemon at this URL (`http://host:port`, `https://host:port`), as the holder of a token. Connects only when
     /// asked something.
     ///
     /// # Errors
-    /// When the URL is not that of a server, or asks for TLS.
+    /// When the URL is not that of a server.
     pub fn http(server: &str, bearer: Option<Bearer>) -> Result<Self, InvalidServer> {
         Ok(Self { target: Target::http(server, bearer)? })
+    }
+
+    /// Whose certificates it believes, at a URL of `https`. Without this those of the host's roots.
+    #[must_use]
+    pub fn trusting(mut self, trust: Trust) -> Self {
+        self.target.trusting(trust);
+        self
     }
 
     /// Whether a token would leave this host, which nothing hides on its way.
     #[must_use]
     pub fn exposes_token(&self) -> bool {
-        self.target.bearer().is_some() && self.target.leaves_host()
+        self.target.bearer().is_some() && self.target.is_exposed()
     }
 
     /// How much of the daemon's health this client may know.

@@ -12,8 +12,11 @@ use http::Uri;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
 
+use super::ClientError;
 use crate::Bearer;
+use crate::tls::{self, Trust};
 
 /// Time to connect over the network.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,9 +27,6 @@ pub enum InvalidServer {
     /// It is not a URL of a server.
     #[error("`{0}` is not the URL of a server")]
     Malformed(String),
-    /// It asks for TLS.
-    #[error("`{0}` asks for TLS, which this version does not speak")]
-    Tls(String),
 }
 
 impl InvalidServer {
@@ -35,11 +35,7 @@ impl InvalidServer {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Malformed(_) => {
-                "write it like `http://example.org:8080`, without a path, a user or a query"
-            }
-            Self::Tls(_) => {
-                "reach the daemon through a tunnel, for example `ssh -L 8080:localhost:8080 HOST`, and name \
-                 `http://localhost:8080`"
+                "write it like `https://example.org` or `http://localhost:8080`, without a path, a user or a query"
             }
         }
     }
@@ -51,30 +47,30 @@ pub(super) enum Target {
     /// On this host.
     Unix(PathBuf),
     /// Over the network.
-    Http { host: String, port: u16, bearer: Option<Bearer> },
+    Http { host: String, port: u16, tls: Option<Trust>, bearer: Option<Bearer> },
 }
 
 impl Target {
-    /// Takes `http://host[:port]` apart.
+    /// Takes `http://host[:port]` or `https://host[:port]` apart.
     pub(super) fn http(server: &str, bearer: Option<Bearer>) -> Result<Self, InvalidServer> {
         let malformed = || InvalidServer::Malformed(server.to_owned());
         let uri: Uri = server.trim().parse().map_err(|_| malformed())?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => return Err(InvalidServer::Tls(server.to_owned())),
+        let (tls, usual) = match uri.scheme_str() {
+            Some("http") => (None, 80),
+            Some("https") => (Some(Trust::default()), 443),
             _ => return Err(malformed()),
-        }
+        };
         let authority = uri.authority().ok_or_else(malformed)?;
         let bare = matches!(uri.path(), "" | "/") && uri.query().is_none();
         if !bare || authority.as_str().contains('@') || authority.host().is_empty() {
             return Err(malformed());
         }
         let port = match authority.as_str().strip_prefix(authority.host()) {
-            Some("") => 80,
+            Some("") => usual,
             Some(_) => authority.port_u16().ok_or_else(malformed)?,
             None => return Err(malformed()),
         };
-        Ok(Self::Http { host: authority.host().to_ascii_lowercase(), port, bearer })
+        Ok(Self::Http { host: authority.host().to_ascii_lowercase(), port, tls, bearer })
     }
 
     /// What goes into the `Host` field.
@@ -93,20 +89,36 @@ impl Target {
         }
     }
 
-    /// Whether what is sent leaves this host.
-    pub(super) fn leaves_host(&self) -> bool {
+    /// Whether others may read what is sent: it leaves this host, and nothing hides it.
+    pub(super) fn is_exposed(&self) -> bool {
         match self {
             Self::Unix(_) => false,
-            Self::Http { host, .. } => loopback(host).is_none(),
+            Self::Http { host, tls, .. } => tls.is_none() && loopback(host).is_none(),
         }
     }
 
-    pub(super) async fn connect(&self) -> io::Result<Connection> {
+    /// Believes these certificates, where it speaks TLS.
+    pub(super) fn trusting(&mut self, trust: Trust) {
+        if let Self::Http { tls: Some(tls), .. } = self {
+            *tls = trust;
+        }
+    }
+
+    pub(super) async fn connect(&self) -> Result<Connection, ClientError> {
+        let failed = |e| ClientError::connect(self, e);
         match self {
-            Self::Unix(socket) => UnixStream::connect(socket).await.map(Connection::Unix),
-            Self::Http { host, port, .. } => {
-                let connected = timeout(CONNECT_TIMEOUT, tcp(host, *port)).await;
-                connected.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?.map(Connection::Tcp)
+            Self::Unix(socket) => UnixStream::connect(socket).await.map(Connection::Unix).map_err(failed),
+            Self::Http { host, port, tls, .. } => {
+                let open = async {
+                    let stream = tcp(host, *port).await.map_err(failed)?;
+                    let Some(trust) = tls else { return Ok(Connection::Tcp(stream)) };
+                    let spoken = tls::connect(host, stream, trust).await;
+                    let spoken =
+                        spoken.map_err(|source| ClientError::Tls { at: self.to_string(), source })?;
+                    Ok(Connection::Tls(Box::new(spoken)))
+                };
+                let late = |_| failed(io::ErrorKind::TimedOut.into());
+                timeout(CONNECT_TIMEOUT, open).await.map_err(late)?
             }
         }
     }
@@ -116,7 +128,10 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unix(socket) => socket.display().fmt(f),
-            Self::Http { host, port, .. } => write!(f, "http://{host}:{port}"),
+            Self::Http { host, port, tls, .. } => {
+                let scheme = if tls.is_some() { "https" } else { "http" };
+                write!(f, "{scheme}://{host}:{port}")
+            }
         }
     }
 }
@@ -147,6 +162,7 @@ fn loopback(host: &str) -> Option<Vec<IpAddr>> {
 pub(super) enum Connection {
     Unix(UnixStream),
     Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 /// Calls the same method of whichever stream it is.
@@ -155,6 +171,7 @@ macro_rules! each {
         match $self.get_mut() {
             Connection::Unix(s) => Pin::new(s).$call($($argument),*),
             Connection::Tcp(s) => Pin::new(s).$call($($argument),*),
+            Connection::Tls(s) => Pin::new(s).$call($($argument),*),
         }
     };
 }
@@ -189,6 +206,8 @@ mod tests {
             ("http://localhost:8080", "http://localhost:8080"),
             ("http://Example.org/", "http://example.org:80"),
             ("http://[::1]:8080", "http://[::1]:8080"),
+            ("https://Example.org/", "https://example.org:443"),
+            ("https://localhost:8443", "https://localhost:8443"),
         ] {
             assert_eq!(Target::http(text, None).unwrap().to_string(), shown, "{text}");
         }
@@ -210,17 +229,18 @@ mod tests {
                 "`{bad}` was let in"
             );
         }
-        assert!(matches!(Target::http("https://a", None), Err(InvalidServer::Tls(_))));
     }
 
     #[test]
-    fn only_the_loopback_stays_on_this_host() {
-        let leaves = |text: &str| Target::http(text, None).unwrap().leaves_host();
-        for near in ["http://localhost", "http://a.localhost", "http://127.0.0.1:1", "http://[::1]"] {
-            assert!(!leaves(near), "{near}");
+    fn only_the_loopback_and_tls_hide_a_token() {
+        let exposed = |text: &str| Target::http(text, None).unwrap().is_exposed();
+        for hidden in
+            ["http://localhost", "http://a.localhost", "http://127.0.0.1:1", "http://[::1]", "https://a"]
+        {
+            assert!(!exposed(hidden), "{hidden}");
         }
-        for far in ["http://notlocalhost", "http://10.0.0.1", "http://localhost.example.org"] {
-            assert!(leaves(far), "{far}");
+        for open in ["http://notlocalhost", "http://10.0.0.1", "http://localhost.example.org"] {
+            assert!(exposed(open), "{open}");
         }
     }
 }

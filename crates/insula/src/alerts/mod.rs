@@ -18,7 +18,6 @@ mod message;
 mod pace;
 mod post;
 mod secret;
-mod tls;
 
 pub(crate) use message::{Message, Origin};
 use post::Answer;

@@ -10,13 +10,14 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use insula_api::tls::{self, TlsError, Trust};
 use insula_spec::config::Webhook;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::{Message, Secret, SecretError, tls};
+use super::{Message, Secret, SecretError};
 
 /// How long an attempt may take, from the connect to the answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -62,7 +63,16 @@ pub(crate) enum PostError {
     /// It could not be written as a request.
     #[error("cannot write an alert for `{0}`")]
     Request(String),
-    /// Nobody listens there, or not with TLS.
+    /// It did not prove to be who it should be.
+    #[error("cannot speak TLS with `{url}`")]
+    Tls {
+        /// The receiver.
+        url: String,
+        /// Why not.
+        #[source]
+        source: TlsError,
+    },
+    /// Nobody listens there.
     #[error("cannot connect to `{url}`")]
     Connect {
         /// The receiver.
@@ -92,9 +102,8 @@ impl PostError {
             Self::Secret(error) => error.hint(),
             Self::Address(_) => "write `url` like http://localhost:9000/alerts".to_owned(),
             Self::Request(_) => "this is a fault of Insula; please report it".to_owned(),
-            Self::Connect { .. } => {
-                "check `url`, and that the receiver runs and its certificate holds".to_owned()
-            }
+            Self::Tls { source, .. } => source.hint().to_owned(),
+            Self::Connect { .. } => "check `url`, and that the receiver runs".to_owned(),
             Self::Exchange { .. } | Self::Slow(_) => "check what the receiver does with a POST".to_owned(),
         }
     }
@@ -146,7 +155,8 @@ impl<'a> Poster<'a> {
         let address = (host.trim_start_matches('[').trim_end_matches(']'), port);
         let stream = TcpStream::connect(address).await.map_err(connect)?;
         let answer = if secure {
-            let stream = tls::connect(host, stream).await.map_err(connect)?;
+            let stream = tls::connect(host, stream, &Trust::Host).await;
+            let stream = stream.map_err(|source| PostError::Tls { url: url.clone(), source })?;
             speak(stream, request).await
         } else {
             speak(stream, request).await
