@@ -139,7 +139,7 @@ fn get_ready(control: &UnixStream, groups: &[OwnedFd], filters: &[Vec<u8>]) -> R
     join(groups).map_err(at(Step::Limits))?;
     rustix::thread::set_no_new_privs(true).map_err(|e| (Step::Filter, e.into()))?;
     // Before the filters, which know nothing of it. It is a convenience: without it the agent looks again and
-    // again.
+    // again. The host tries the same when it starts, and tells where it fails.
     let listens = seccomp::stop_listens().ok();
     let fds: Vec<_> = listens.iter().map(AsFd::as_fd).collect();
     scm::send(control, &[READY], &fds).map_err(at(Step::Filter))?;

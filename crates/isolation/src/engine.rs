@@ -87,7 +87,11 @@ impl Engine {
     pub fn new(config: EngineConfig) -> Result<Self, EngineError> {
         let layout = Layout::detect().map_err(EngineError::Cgroups)?;
         cgroup::prepare_host(&layout, &config.home_id).map_err(EngineError::Cgroups)?;
-        Self::on(layout, config)
+        let engine = Self::on(layout, config)?;
+        if let Some(why) = &engine.shared.deaf {
+            tracing::warn!("agents are not told when their workloads listen, and ask instead: {why}");
+        }
+        Ok(engine)
     }
 
     /// Looks at the host and leaves it as it is: its levels can be probed, and nothing more.
@@ -120,6 +124,7 @@ impl Engine {
             egress: config.egress,
             images: config.images,
             levels: config.levels,
+            deaf: seccomp::try_listens().err().map(|e| e.to_string()),
             ports: Ports::new(),
         });
         let pool = Pool::new(Arc::clone(&shared), config.shells);

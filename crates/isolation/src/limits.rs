@@ -45,6 +45,12 @@ pub(crate) fn capabilities(shared: &Shared) -> Capabilities {
     if let cgroup::Layout::None { why, hint } = &shared.layout {
         notes.push(format!("memory, CPU and pid limits are refused: {why}; {hint}"));
     }
+    if let Some(why) = &shared.deaf {
+        notes.push(format!(
+            "starts take some milliseconds longer: agents are not told when a workload listens ({why}); run the \
+             daemon where no other program stops system calls by seccomp, on Linux 5.5 or later"
+        ));
+    }
     Capabilities { cgroups: shared.layout.name(), ids: shared.ids.as_str(), notes }
 }
 

@@ -11,7 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
 use insula_linux::scm;
-use insula_linux::seccomp::{Listens, stop_listens};
+use insula_linux::seccomp::{Listens, stop_listens, try_listens};
 use rustix::event::{PollFd, PollFlags, poll};
 
 const CHILD: &str = "INSULA_TEST_LISTENS_CHILD";
@@ -101,4 +101,47 @@ fn passing_when_nothing_waits_does_not_wait() {
     child.wait().unwrap();
     // The call is gone with its caller; the first answers may still be about it.
     while listens.pass().unwrap() {}
+}
+
+const TRIES: &str = "INSULA_TEST_LISTENS_TRIES";
+
+/// Not a test of its own: the program that tries, started by the test below.
+#[test]
+fn trying_child() {
+    if std::env::var_os(TRIES).is_some() {
+        let told = try_listens().err().and_then(|e| e.raw_os_error());
+        std::io::stdout().write_all(format!("tried: {told:?}").as_bytes()).unwrap();
+    }
+}
+
+#[test]
+fn whether_it_can_be_is_known_before_and_costs_nothing() {
+    let tries = |under_one: bool| {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "trying_child", "--test-threads=1", "--nocapture"]).env(TRIES, "1");
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
+        if under_one {
+            let install = || {
+                rustix::thread::set_no_new_privs(true)?;
+                // Kept open over the execution; nobody listens, so nobody waits.
+                let fd = stop_listens()?;
+                rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::empty())?;
+                std::mem::forget(fd);
+                Ok(())
+            };
+            // SAFETY: between fork and exec it makes system calls on memory that the closure owns.
+            unsafe { command.pre_exec(install) };
+        }
+        said(command.spawn().unwrap())
+    };
+    if try_listens().is_err() {
+        let why = "another program stops system calls of this one already";
+        let test = "whether_it_can_be_is_known_before_and_costs_nothing";
+        std::io::stderr().write_all(format!("SKIPPED {test}: {why}\n").as_bytes()).unwrap();
+        return;
+    }
+    assert!(tries(false).contains("tried: None"));
+    assert!(tries(true).contains(&format!("tried: Some({})", libc::EBUSY)));
+    // The thread that tried it is gone, and its filter with it.
+    TcpListener::bind("127.0.0.1:0").unwrap();
 }

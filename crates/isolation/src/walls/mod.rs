@@ -71,6 +71,8 @@ pub(crate) struct Shared {
     pub(crate) images: Option<Images>,
     /// What the operator says about single levels.
     pub(crate) levels: Levels,
+    /// Why agents are not told when their workload listens; `None` where they are.
+    pub(crate) deaf: Option<String>,
     /// Ports on the host's network.
     pub(crate) ports: Ports,
 }

@@ -81,6 +81,19 @@ pub fn stop_listens() -> io::Result<OwnedFd> {
     }
 }
 
+/// Whether calls of listen(2) can be told here: what [`stop_listens`] answers to a thread that ends with it.
+///
+/// # Errors
+/// Those of [`stop_listens`], of prctl(2), and of making a thread.
+pub fn try_listens() -> io::Result<()> {
+    let tried = std::thread::Builder::new().name("listens".to_owned()).spawn(|| {
+        // Both are of this thread alone.
+        rustix::thread::set_no_new_privs(true)?;
+        stop_listens().map(drop)
+    })?;
+    tried.join().unwrap_or_else(|_| Err(io::Error::other("the thread that tried it panicked")))
+}
+
 impl Listens {
     /// The end that [`stop_listens`] answered in another process.
     #[must_use]

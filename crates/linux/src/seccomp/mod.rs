@@ -13,6 +13,8 @@
 //!          anything else ────────────────► EPERM
 //! ```
 //!
+//! A second filter of the same process only tells the agent of listen(2), see [`Listens`]; it decides nothing.
+//!
 //! Source: seccomp(2), `Documentation/userspace-api/seccomp_filter.rst`. The list is documented for
 //! operators in `docs/reference/seccomp.md`, which a test keeps equal to the table.
 
@@ -28,6 +30,6 @@ pub mod table;
 #[cfg(feature = "host")]
 pub use call::{Call, Condition, Conditional, Group};
 pub use install::install;
-pub use listens::{Listens, stop_listens};
+pub use listens::{Listens, stop_listens, try_listens};
 #[cfg(feature = "host")]
 pub use profile::{ProfileError, Program, default_profile, reference};

@@ -161,6 +161,7 @@ pub fn reference() -> String {
     }
     page.push_str("\n## Allowed\n\n| group | calls | why |\n| --- | --- | --- |\n");
     table(&mut page, ALLOWED);
+    page.push_str(LISTENS);
     page
 }
 
@@ -187,6 +188,20 @@ At level `namespace` a workload runs under a seccomp filter. What is not listed 
 The filter is installed after `no_new_privs`, before the program is executed, and holds for all that it
 starts. It cannot be taken off. This page is generated from `crates/linux/src/seccomp/table.rs` for x86_64; on
 aarch64 the older forms do not exist.
+";
+
+const LISTENS: &str = "
+## A second filter that refuses nothing
+
+At every level, `process` too, one more filter is installed before the one above, on the process that becomes the
+workload. It stops `listen`, made through the native entry, until the agent has heard of it (user notification, Linux
+5.5), and the call then goes on as it was; every other call passes. So a start is over as soon as the program listens,
+without asking it again and again. The agent looks at no argument of the call and changes nothing about it.
+
+| when | then |
+| --- | --- |
+| the agent ends | the kernel answers `ENOSYS` to a later `listen`; the workload ends with its agent anyway |
+| the kernel cannot, or another program stops calls in this way already (`EBUSY`: some containers) | the filter is left out; the agent tries the port in short intervals. The log of the daemon says so once, `insula doctor` as a note at the level |
 ";
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ fn shared(ids: IdMode, hidden: &[&str]) -> Shared {
         filters: Vec::new(),
         images: None,
         levels: insula_spec::Levels::default(),
+        deaf: None,
         ports: Ports::new(),
         egress: None,
     }
