@@ -291,6 +291,52 @@ fn the_parent_becomes_the_new_program_and_stays_the_same_process() {
     server.get("app:a", "/").expect(200);
 }
 
+/// The program under test with another version number in it, of the same length: another file, another build.
+fn another_version(server: &Server) -> std::path::PathBuf {
+    const OURS: &[u8] = env!("CARGO_PKG_VERSION").as_bytes();
+    let mut bytes = fs::read(program()).unwrap();
+    let mut at = 0;
+    while let Some(found) = bytes[at..].windows(OURS.len()).position(|window| window == OURS) {
+        at += found;
+        bytes[at..at + OURS.len()].copy_from_slice(b"9.8.7");
+    }
+    let path = server.place().path().join("insula-other");
+    fs::write(&path, bytes).unwrap();
+    fs::set_permissions(&path, fs::metadata(program()).unwrap().permissions()).unwrap();
+    path
+}
+
+#[test]
+fn another_version_takes_over_and_gives_back() {
+    let server = Server::start(&app("serve", "", &["a"]));
+    let counter = number(&server.get("app:a", "/").expect(200), "counter");
+    let (process, parent) = (server.app("app:a"), server.parent());
+    let version = || server.cli(&["health", "--json"]).ok().json()["version"].clone();
+    assert_eq!(version(), env!("CARGO_PKG_VERSION"));
+    let other = another_version(&server);
+    let load = Load::begin(&server, 2, "app:a");
+    load.more(10);
+    server.take_over_with(&other).ok();
+    assert_eq!(version(), "9.8.7");
+    load.more(10);
+    // The parent is the other version, too: it is the one that starts the next worker.
+    let worker = server.worker();
+    worker.kill();
+    server.wait_worker_after(&worker);
+    assert_eq!((version(), same(&server.parent())), ("9.8.7".into(), same(&parent)));
+    let before = load.end();
+    let load = Load::begin(&server, 2, "app:a");
+    load.more(10);
+    server.take_over().ok();
+    assert_eq!(version(), env!("CARGO_PKG_VERSION"));
+    load.more(10);
+    assert_eq!(load.end(), 0, "{}", server.said());
+    // Only the death of a worker may have cost something: what it had in its hands.
+    assert!(before <= 2, "{before} requests were lost: {}", server.said());
+    assert_eq!((server.app("app:a"), same(&server.parent())), (process, same(&parent)));
+    assert!(number(&server.get("app:a", "/").expect(200), "counter") > counter);
+}
+
 #[test]
 fn a_program_that_cannot_be_the_parent_serves_under_the_old_one() {
     let server = faulty("parent.check", &app("serve", "", &["a"]));

@@ -8,6 +8,9 @@
 //! The worker of the new program serves already when this is done. Signals stay blocked across it, so none is
 //! lost. If the program cannot be executed, the old parent goes on with the new worker.
 
+#[cfg(test)]
+mod goldens;
+
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fs;
