@@ -21,6 +21,8 @@ pub mod loopback;
 pub mod mount;
 pub mod overlay;
 #[cfg(feature = "host")]
+pub mod program;
+#[cfg(feature = "host")]
 pub mod quota;
 pub mod scm;
 pub mod signals;

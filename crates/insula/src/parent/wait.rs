@@ -14,6 +14,7 @@ use super::supervise::{End, Event};
 use super::worker::Worker;
 use super::{Parent, announce, handover, raw};
 use crate::lifeline::{Report, ToParent, ToWorker};
+use crate::slim::slim;
 
 /// Who has something to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,6 +134,7 @@ impl Parent {
         if let Some(config) = self.greeting.take() {
             announce::ready(self.printer, &self.home, &config, (self.current.port, &report));
         }
+        slim();
         if let Some(swap) = &mut self.swap {
             swap.report = Some(report);
             self.hand(handover::Event::Ready, events);

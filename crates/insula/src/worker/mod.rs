@@ -35,6 +35,7 @@ use crate::failure::Failure;
 use crate::fault;
 use crate::lifeline::{Lifeline, ToParent, ToWorker};
 use crate::parent::DRAIN;
+use crate::slim::slim;
 use crate::trace;
 
 use gear::Gear;
@@ -106,6 +107,7 @@ async fn work(mut link: Link, gear: Gear, (standby, wanted): (bool, Wanted)) -> 
     }
     link.send(&ToParent::Ready(rooms.report())).context("cannot tell the parent that it serves")?;
     rooms.restart(&wanted.restart);
+    slim();
     let message = loop {
         let message = tokio::select! {
             message = link.next() => message.context("cannot hear the parent")?,

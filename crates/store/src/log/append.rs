@@ -6,7 +6,7 @@ use insula_spec::InstanceName;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, ToSql, types::ToSqlOutput};
 
-use super::index::{self, Owner, Zones};
+use super::index::{Owner, Words, Zones};
 use super::{LogBatch, LogLine};
 use crate::db::Db;
 use crate::error::WriteError;
@@ -131,6 +131,7 @@ fn insert(db: &mut Db, number: i64, batch: &LogBatch, tally: &mut Tally) -> rusq
     let mut insert = db.conn.prepare_cached(
         "INSERT INTO log (id, instance, seq, time, output, line) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
+    let mut words = Words::new(&db.conn)?;
     let (owner, mut zones) = (Owner::new(number), Zones::default());
     // Nobody can have read a line that is still to be written; retention by age counts on it.
     let now = micros(SystemTime::now());
@@ -142,7 +143,7 @@ fn insert(db: &mut Db, number: i64, batch: &LogBatch, tally: &mut Tally) -> rusq
         let id = db.now.log_head + 1;
         let time = micros(line.time).min(now);
         insert.execute((id, number, line.seq, time, line.output.code(), Line(&line.bytes)))?;
-        index::add(db, id, &owner, line.output, &line.bytes)?;
+        words.add(id, &owner, line.output, &line.bytes)?;
         zones.add(db, id, time)?;
         db.now.log_head = id;
         tally.next = line.seq + 1;

@@ -11,6 +11,8 @@
 
 use std::borrow::Cow;
 
+use rusqlite::{CachedStatement, Connection};
+
 use crate::db::{Db, Durability, meta, set_meta};
 
 use super::Output;
@@ -22,15 +24,30 @@ const STEP_ROWS: i64 = 2048;
 /// Bytes after which a step ends, however few lines that is.
 const STEP_BYTES: usize = 2 * 1024 * 1024;
 
-/// Puts a line into the index.
-pub(super) fn add(db: &Db, id: i64, owner: &Owner, output: Output, line: &[u8]) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO log_words (rowid, who, line) VALUES (?1, ?2, ?3)";
-    let who = match output {
-        Output::Stdout => &owner.out,
-        Output::Stderr => &owner.err,
-    };
-    db.conn.prepare_cached(sql)?.execute((id, who, text(line)))?;
-    Ok(())
+/// Puts lines into the index; made once for many of them.
+pub(super) struct Words<'c>(CachedStatement<'c>);
+
+impl<'c> Words<'c> {
+    pub(super) fn new(conn: &'c Connection) -> rusqlite::Result<Self> {
+        let sql = "INSERT INTO log_words (rowid, who, line) VALUES (?1, ?2, ?3)";
+        conn.prepare_cached(sql).map(Self)
+    }
+
+    /// Puts a line into the index.
+    pub(super) fn add(
+        &mut self,
+        id: i64,
+        owner: &Owner,
+        output: Output,
+        line: &[u8],
+    ) -> rusqlite::Result<()> {
+        let who = match output {
+            Output::Stdout => &owner.out,
+            Output::Stderr => &owner.err,
+        };
+        self.0.execute((id, who, text(line)))?;
+        Ok(())
+    }
 }
 
 /// Whose lines these are, as the index says it.
@@ -133,11 +150,12 @@ impl Backlog {
         let rest = lines.last().map_or(0, |line| line.id - 1);
         // The index takes cursors that grow without a break in between.
         lines.reverse();
-        let mut zones = Zones::default();
+        let (mut words, mut zones) = (Words::new(&db.conn)?, Zones::default());
         for line in &lines {
-            add(db, line.id, &Owner::new(line.instance), line.output, &line.bytes)?;
+            words.add(line.id, &Owner::new(line.instance), line.output, &line.bytes)?;
             zones.add(db, line.id, line.time)?;
         }
+        drop(words);
         zones.flush(db)?;
         set_meta(&db.conn, "log_unindexed", rest)?;
         db.commit()?;
