@@ -92,17 +92,19 @@ pub(crate) fn measure(cloud: &Cloud, extent: Extent) -> anyhow::Result<Vec<Table
 fn insula(cloud: &Cloud, round: u64, lines: u64) -> anyhow::Result<f64> {
     let told = Told::after_this(cloud, round)?;
     let started = Instant::now();
-    chat(cloud, round, lines, None)?;
+    let _request = chat(cloud, round, lines, None)?;
     told.wait()?;
     Ok(rate(lines, started))
 }
 
-/// Makes the app write so many lines, and one that ends the round; not more than `rate` each second.
-pub(crate) fn chat(cloud: &Cloud, round: u64, lines: u64, rate: Option<u32>) -> anyhow::Result<()> {
+/// Makes the app write so many lines, and one that ends the round; not more than `rate` each second. The request
+/// ends with what it gives back: a client that leaves takes it back.
+pub(crate) fn chat(cloud: &Cloud, round: u64, lines: u64, rate: Option<u32>) -> anyhow::Result<TcpStream> {
     let mut app = TcpStream::connect(("127.0.0.1", cloud.port))?;
     let rate = rate.unwrap_or(0);
     let head = format!("GET /{round}/{lines}/{rate} HTTP/1.1\r\nHost: a.chatter.localhost\r\n\r\n");
-    Ok(app.write_all(head.as_bytes())?)
+    app.write_all(head.as_bytes())?;
+    Ok(app)
 }
 
 /// The end of a round, once it can be found.

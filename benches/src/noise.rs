@@ -36,7 +36,7 @@ pub(crate) fn measure(cloud: &Cloud, extent: Extent) -> anyhow::Result<Vec<Table
         let round = FIRST_ROUND + u64::try_from(round)?;
         let told = Told::after_this(cloud, round)?;
         let started = Instant::now();
-        logs::chat(cloud, round, u64::from(count), Some(RATE))?;
+        let _request = logs::chat(cloud, round, u64::from(count), Some(RATE))?;
         slow.add(1, wrk::load(&target, CONNECTIONS, seconds)?.p99);
         told.wait()?;
         lines.add(0, f64::from(count) / started.elapsed().as_secs_f64());
