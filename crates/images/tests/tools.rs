@@ -148,13 +148,15 @@ fn nothing_that_was_changed_is_taken() {
         fs::read_dir(world.path("layout/blobs/sha256")).unwrap().map(|e| e.unwrap().path()).collect();
     assert!(blobs.len() >= 5);
     let mut refused = 0;
-    for blob in blobs {
+    for (turn, blob) in blobs.into_iter().enumerate() {
         let good = fs::read(&blob).unwrap();
         let mut bad = good.clone();
         let at = bad.len() / 2;
         bad[at] ^= 1;
         fs::write(&blob, &bad).unwrap();
-        refused += usize::from(world.images.load(&world.path("layout"), &only("two"), &()).is_err());
+        // Each time with nothing there: a layer that is there already is not read again.
+        let images = Images::open(&world.path(&format!("images-{turn}"))).unwrap();
+        refused += usize::from(images.load(&world.path("layout"), &only("two"), &()).is_err());
         fs::write(&blob, &good).unwrap();
     }
     // Two layers, a manifest and a configuration belong to it; the rest to its lower half.
@@ -274,11 +276,15 @@ fn damage_is_told_and_repaired() {
     assert!(matches!(error, StoreError::Damaged { .. }) && error.hint().contains("again"), "{error}");
     assert_eq!(world.load_with(&tar, &named("a/app")).unwrap().digest, loaded.digest);
     world.images.find("a/app").unwrap();
+    assert_eq!(world.images.list().unwrap()[0].damage, None);
     let blobs = fs::read_dir(world.path("images/blobs/sha256")).unwrap();
     for blob in blobs {
         fs::write(blob.unwrap().path(), "{}").unwrap();
     }
     assert!(chain(&world.images.find("a/app").unwrap_err()).contains("has changed"));
+    assert!(world.images.list().unwrap()[0].damage.is_some());
+    world.images.remove("a/app").unwrap();
+    assert_eq!(world.images.gc(&BTreeSet::new()).unwrap().layers, 1);
 }
 
 /// Many at once, from several threads with locks of their own, and a collection in between: all are whole.
@@ -310,5 +316,108 @@ fn several_at_once_do_not_break_each_other() {
     for one in all {
         let image = world.images.by_digest(one.digest).unwrap().unwrap();
         assert!(image.layers[0].path.join("a").exists(), "{:?}", one.name);
+    }
+}
+
+/// Loads an image of these layers, and shows what overlayfs makes of it.
+fn stacked(world: &World, layers: &[support::Tar]) -> (insula_images::Image, String) {
+    let path = world.path("saved.tar");
+    fs::write(&path, support::docker_archive("own/stack:1", layers)).unwrap();
+    let loaded = world.images.load(&path, &LoadOptions::default(), &());
+    loaded.unwrap_or_else(|e| panic!("{}", chain(&e)));
+    let image = world.images.find("own/stack:1").unwrap();
+    let seen = merged(&image, world.dir.path());
+    (image, seen)
+}
+
+/// Marks hide what is below, and never what is in the same layer, in whichever order they come.
+#[test]
+fn marks_hide_what_is_below_and_nothing_else() {
+    skip_without!("unshare");
+    let world = World::new();
+    let lower = ["opaque", "before", "after", "gone", "under"];
+    let lower = lower.iter().fold(support::Tar::new(), |tar, dir| tar.file(&format!("{dir}/old"), "old"));
+    let lower = lower.file("file", "old").file("kept", "kept");
+    let upper = support::Tar::new()
+        .file("opaque/new", "")
+        .file("opaque/.wh..wh..opq", "")
+        .file(".wh.before", "")
+        .dir("before")
+        .file("before/new", "")
+        .dir("after")
+        .file("after/new", "")
+        .file(".wh.after", "")
+        .file(".wh.gone", "")
+        // Its directory is not told of at all.
+        .file(".wh.under", "")
+        .file("under/new", "")
+        .file(".wh.file", "")
+        .file("file", "new")
+        // Leftovers of another file system mean nothing.
+        .file(".wh..wh.plnk/1", "")
+        .file(".wh..wh.aufs", "");
+    let (image, seen) = stacked(&world, &[lower, upper]);
+    let names: Vec<_> = seen.lines().filter_map(|line| line.split(' ').next()).take(10).collect();
+    assert_eq!(
+        names,
+        [
+            "after",
+            "after/new",
+            "before",
+            "before/new",
+            "file",
+            "kept",
+            "opaque",
+            "opaque/new",
+            "under",
+            "under/new"
+        ]
+    );
+    assert_eq!(fs::read_to_string(image.layers[1].path.join("file")).unwrap(), "new");
+    assert!(image.layers[0].path.join("gone/old").exists(), "nothing was hidden");
+}
+
+/// Of an opaque root overlayfs knows nothing, so the layers below are left out.
+#[test]
+fn an_opaque_root_hides_everything_below() {
+    skip_without!("unshare");
+    let layers =
+        [support::Tar::new().file("old", ""), support::Tar::new().file("new", "").file(".wh..wh..opq", "")];
+    let (image, seen) = stacked(&World::new(), &layers);
+    assert_eq!(image.layers.len(), 1);
+    assert!(seen.starts_with("new ") && !seen.contains("old"), "{seen}");
+    // The control: without the mark both are seen.
+    let layers = [support::Tar::new().file("old", ""), support::Tar::new().file("new", "")];
+    let (image, seen) = stacked(&World::new(), &layers);
+    assert!(image.layers.len() == 2 && seen.contains("old"), "{seen}");
+}
+
+/// Every way in which GNU tar writes files with holes, and long names, comes out as it went in.
+#[test]
+fn what_gnu_tar_writes_is_read() {
+    skip_without!("tar", "unshare");
+    let world = World::new();
+    let root = world.path("root");
+    fs::create_dir_all(root.join("x".repeat(150))).unwrap();
+    let hole = fs::File::create(root.join("x".repeat(150)).join("hole")).unwrap();
+    for at in [100_000, 900_000] {
+        std::os::unix::fs::FileExt::write_all_at(&hole, b"here", at).unwrap();
+    }
+    hole.set_len(3_000_000).unwrap();
+    fs::write(root.join("plain"), "plain").unwrap();
+    let wanted = listing(&root);
+    for format in [
+        &["--format=gnu"][..],
+        &["--format=posix", "--sparse-version=0.0"],
+        &["--format=posix", "--sparse-version=0.1"],
+        &["--format=posix", "--sparse-version=1.0"],
+    ] {
+        let tar = [&["tar", "--sparse", "-C", "root", "-cf", "rootfs.tar"], format, &["."]].concat();
+        run(world.dir.path(), &tar);
+        let bytes = fs::read(world.path("rootfs.tar")).unwrap();
+        assert!(bytes.len() < 1_000_000, "{format:?} wrote the holes");
+        let world = World::new();
+        let loaded = world.load(&bytes).unwrap_or_else(|e| panic!("{format:?}: {}", chain(&e)));
+        assert_eq!(listing(&world.layer(&loaded)), wanted, "{format:?}");
     }
 }

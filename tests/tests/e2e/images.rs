@@ -84,7 +84,7 @@ fn every_failure_has_its_code_and_says_what_to_do() {
         (&["inspect", "nobody"][..], 3, "there is no image `nobody` here"),
         (&["rm", "nobody"], 3, "insula image ls"),
         (&["load", "/nowhere"], 3, "cannot read `/nowhere`"),
-        (&["load", &cut], 1, "wrong checksum"),
+        (&["load", &cut], 1, "no valid `checksum`"),
         (&["pull", "Upper"], 2, "lower-case letters"),
         (&["pull", &nobody], 1, "cannot connect to"),
         (&["pull", &nobody, "--auth-file", "/nowhere"], 1, "cannot read `/nowhere`"),

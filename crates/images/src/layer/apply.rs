@@ -60,14 +60,14 @@ impl Layer<'_> {
         let Some((parent_path, name)) = path.split() else {
             return self.root(entry);
         };
+        if path.parts().any(|part| part.starts_with(AUFS) && part != OPAQUE) {
+            return Ok(());
+        }
         if parent_path.parts().any(|part| part.starts_with(WHITEOUT)) {
             return Err(odd(path, "a whiteout has nothing in it"));
         }
         if name == OPAQUE {
             return self.opaque(&parent_path);
-        }
-        if name.starts_with(AUFS) {
-            return Ok(());
         }
         let parent = self.tree.directory(&parent_path)?;
         if let Some(hidden) = name.strip_prefix(WHITEOUT) {
@@ -105,8 +105,7 @@ impl Layer<'_> {
         if entry.kind != Kind::Directory {
             return Err(odd(&EntryPath::ROOT, "the root can only be a directory"));
         }
-        self.tree.directories.entry(EntryPath::ROOT).or_default().entry = Some(entry);
-        Ok(())
+        self.describe(&EntryPath::ROOT, entry)
     }
 
     fn opaque(&mut self, path: &EntryPath) -> Result<(), UnpackError> {
@@ -143,6 +142,18 @@ impl Layer<'_> {
                 self.tree.make(parent, path, Found::Nothing)?;
             }
         }
+        self.describe(path, entry)
+    }
+
+    /// Remembers what a directory becomes in the end. Its attributes, which may be long, are set at once.
+    fn describe(&mut self, path: &EntryPath, mut entry: Entry) -> Result<(), UnpackError> {
+        if !entry.attributes.is_empty() {
+            let fd = self.tree.open_directory(path)?;
+            for (name, value) in std::mem::take(&mut entry.attributes) {
+                self.attribute(&fd, &name, &value);
+            }
+        }
+        (entry.path, entry.link) = (Vec::new(), Vec::new());
         self.tree.directories.entry(path.clone()).or_default().entry = Some(entry);
         Ok(())
     }

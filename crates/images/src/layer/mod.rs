@@ -37,6 +37,9 @@ pub(crate) use path::EntryPath;
 pub use record::Record;
 pub(crate) use remove::remove_tree;
 
+/// Where a layer is made, within a directory for work in progress.
+const WORK: &str = "layer";
+
 /// What is kept of what an image asks for, and how much of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Policy {
@@ -76,9 +79,10 @@ pub(crate) fn unpack(
         return Ok(record);
     }
     let scratch = place.scratch()?;
-    let files = scratch.path().join("fs");
+    // What the image says of its root must not keep it from being moved, so its parent moves with it.
+    let files = scratch.path().join(WORK).join("fs");
     let io = |source| UnpackError::Store(StoreError::Io { path: scratch.path().to_owned(), source });
-    fs::create_dir(&files).map_err(io)?;
+    fs::create_dir_all(&files).map_err(io)?;
     let abilities = tree::try_out(scratch.path()).map_err(io)?;
     let unknown = Digest::from_bytes([0; 32]);
     let mut layer = apply::Layer {
@@ -99,8 +103,11 @@ pub(crate) fn unpack(
         return Err(UnpackError::Digest { expected, actual });
     }
     layer.record.diff_id = actual;
-    keep(place, scratch.path(), &layer.record, policy)?;
-    Ok(layer.record)
+    let _lock = place.lock_layers()?;
+    match unpacked(place, &actual, policy) {
+        Some(record) => Ok(record),
+        None => keep(place, scratch.path(), &layer.record, policy).map(|()| layer.record),
+    }
 }
 
 /// What of an image is not as it was, over all its layers.
@@ -114,23 +121,18 @@ pub(crate) fn unpacked(place: &Place, diff_id: &Digest, policy: &Policy) -> Opti
 }
 
 /// Puts a whole layer under its name. If another process was faster, its layer is as good.
-fn keep(place: &Place, work: &Path, record: &Record, policy: &Policy) -> Result<(), UnpackError> {
+fn keep(place: &Place, scratch: &Path, record: &Record, policy: &Policy) -> Result<(), UnpackError> {
     let target = place.layer(&record.diff_id, policy.keep_setuid);
-    let done = place.scratch()?;
     let io = |source| UnpackError::Store(StoreError::Io { path: target.clone(), source });
     let text = serde_json::to_vec_pretty(record).map_err(|e| io(e.into()))?;
-    let whole = done.path().join("layer");
-    fs::create_dir(&whole).map_err(io)?;
-    fs::rename(work.join("fs"), whole.join("fs")).map_err(io)?;
+    let whole = scratch.join(WORK);
     let mut file = File::create_new(whole.join("layer.json")).map_err(io)?;
     file.write_all(&text).map_err(io)?;
     rustix::fs::syncfs(&file).map_err(|e| io(e.into()))?;
-    if unpacked(place, &record.diff_id, policy).is_none() {
-        // A directory without a good record is of another version; it goes with this one's work.
-        match fs::rename(&target, done.path().join("old")) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(io(e)),
-            _ => fs::rename(&whole, &target).map_err(io)?,
-        }
+    // A directory without a good record is of another version; it goes with the rest of the work.
+    match fs::rename(&target, scratch.join("old")) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(io(e)),
+        _ => fs::rename(&whole, &target).map_err(io)?,
     }
     sync_parent(&target).map_err(io)
 }

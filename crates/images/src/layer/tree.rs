@@ -22,6 +22,9 @@ use super::UnpackError;
 use super::path::EntryPath;
 use crate::tar::Entry;
 
+/// Most bytes of the names of all directories of a layer: they are kept in memory until the end.
+const NAMES_MAX: u64 = 256 << 20;
+
 /// What is at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
@@ -40,6 +43,8 @@ pub(super) struct Tree {
     root: Arc<OwnedFd>,
     /// The directory that was found last: entries come directory by directory.
     last: Option<(EntryPath, Arc<OwnedFd>)>,
+    /// Bytes of the names of all directories that were made.
+    names: u64,
     /// Every directory that was made, and what it is to become in the end: while something comes into it, it
     /// stays open to this user.
     pub(super) directories: BTreeMap<EntryPath, Directory>,
@@ -48,7 +53,8 @@ pub(super) struct Tree {
 /// What a directory becomes when everything is in it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Directory {
-    /// What the archive says of it; nothing, if it only has something inside of it.
+    /// What the archive says of it; nothing, if it only has something inside of it. Without names and
+    /// attributes: there may be millions of these.
     pub(super) entry: Option<Entry>,
     /// Whether it hides what lower layers have in it.
     pub(super) opaque: bool,
@@ -58,7 +64,7 @@ impl Tree {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let root = Arc::new(open(path, flags, Mode::empty())?);
-        Ok(Self { root, last: None, directories: BTreeMap::new() })
+        Ok(Self { root, last: None, names: 0, directories: BTreeMap::new() })
     }
 
     /// A directory, for its names only. Missing ones are made.
@@ -136,6 +142,13 @@ impl Tree {
         let opaque = found == Found::Whiteout;
         if opaque {
             unlinkat(parent, name, AtFlags::empty()).map_err(|e| write(path, e))?;
+        }
+        self.names += path.as_bytes().len() as u64;
+        if self.names > NAMES_MAX {
+            return Err(UnpackError::TooMuch {
+                what: "bytes in the names of its directories",
+                limit: NAMES_MAX,
+            });
         }
         mkdirat(parent, name, Mode::RWXU).map_err(|e| write(path, e))?;
         self.directories.insert(path.clone(), Directory { entry: None, opaque });

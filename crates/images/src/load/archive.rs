@@ -10,7 +10,7 @@ use crate::layer::{EntryPath, Plain, UnpackError};
 use crate::tar::{Entry, Kind, Reader};
 
 /// Most files of an archive. An image has a few for each layer.
-const FILES_MAX: u64 = 100_000;
+const FILES_MAX: u64 = 20_000;
 /// Most links that lead to each other.
 const HOPS_MAX: usize = 8;
 

@@ -44,15 +44,33 @@ impl Drop for Fetched {
     }
 }
 
+/// The right to fetch a blob. Whoever else fetches it was waited for, and may have unpacked it meanwhile.
+#[derive(Debug)]
+pub(super) struct Claim {
+    path: PathBuf,
+    file: File,
+}
+
+impl Claim {
+    /// Waits until nobody else fetches this blob.
+    pub(super) async fn new(place: &Place, blob: &Descriptor) -> Result<Self, PullError> {
+        let path = place.partial(&blob.digest);
+        Ok(Self { file: lock(path.clone()).await?, path })
+    }
+
+    /// The blob is not needed any more.
+    pub(super) fn forget(self) {
+        drop(Fetched { path: self.path, file: self.file });
+    }
+}
+
 /// Fetches a blob, going on where an earlier attempt ended.
 pub(super) async fn fetch(
     session: &mut Session,
-    place: &Place,
+    Claim { path, file }: Claim,
     blob: &Descriptor,
     progress: &dyn Progress,
 ) -> Result<Fetched, PullError> {
-    let path = place.partial(&blob.digest);
-    let file = lock(path.clone()).await?;
     let mut attempts = 0;
     loop {
         let here = length(&file, &path)?;

@@ -102,7 +102,13 @@ impl Images {
                 let limit = policy.bounds.blob;
                 return Err(failed(UnpackError::TooMuch { what: "bytes as it is sent", limit }));
             }
-            let fetched = blob::fetch(&mut session, &self.place, layer, progress).await?;
+            let claim = blob::Claim::new(&self.place, layer).await?;
+            if let Some(record) = unpacked(&self.place, &diff_id, &policy) {
+                claim.forget();
+                records.push(record);
+                continue;
+            }
+            let fetched = blob::fetch(&mut session, claim, layer, progress).await?;
             records.push(self.unpack_apart(fetched, diff_id, policy).await?.map_err(failed)?);
         }
         let origin = Origin {

@@ -10,7 +10,7 @@
 //!   partial/HEX              blobs that are being fetched, or were when something broke
 //!   pins/HEX.HOLDER          who runs from which image
 //!   tmp/                     work in progress; what a dead process left goes at the next start
-//!   index.lock               held while the list is changed
+//!   index.lock, layers.lock  held while the list is changed, while a layer gets its name
 //!   use.lock                 shared while something is brought in or pinned, alone while something is removed
 //! ```
 
@@ -95,6 +95,11 @@ impl Place {
     /// A lock on the list of images, waited for: it is never held for long.
     pub(crate) fn lock_index(&self) -> Result<File, StoreError> {
         self.lock("index.lock", FlockOperation::LockExclusive)
+    }
+
+    /// A lock on the names of layers, held for the time of a rename.
+    pub(crate) fn lock_layers(&self) -> Result<File, StoreError> {
+        self.lock("layers.lock", FlockOperation::LockExclusive)
     }
 
     /// Keeps everything that is here from being removed.

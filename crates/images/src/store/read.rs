@@ -28,6 +28,8 @@ pub struct Listed {
     pub bytes: u64,
     /// How many layers it has.
     pub layers: usize,
+    /// What is wrong with it, if it cannot be used.
+    pub damage: Option<String>,
 }
 
 /// The documents of one image.
@@ -40,11 +42,15 @@ impl Images {
     /// Every image, by name.
     ///
     /// # Errors
-    /// If the list or one of the images cannot be read.
+    /// If the list cannot be read.
     pub fn list(&self) -> Result<Vec<Listed>, StoreError> {
         let mut listed = Vec::new();
         for known in index::read(&self.place)? {
-            let records = self.records(&known)?;
+            let (records, damage) = match self.records(&known) {
+                Ok(records) => (records, None),
+                Err(StoreError::Damaged { what, .. }) => (Vec::new(), Some(what)),
+                Err(other) => return Err(other),
+            };
             listed.push(Listed {
                 digest: known.digest,
                 name: known.name,
@@ -52,6 +58,7 @@ impl Images {
                 added: known.added,
                 bytes: records.iter().map(|record| record.bytes).sum(),
                 layers: records.len(),
+                damage,
             });
         }
         listed.sort_by(|a, b| (&a.name, a.digest).cmp(&(&b.name, b.digest)));
@@ -87,6 +94,14 @@ impl Images {
     /// If nothing or more than one image is meant, or the list cannot be read.
     pub fn find(&self, text: &str) -> Result<Image, StoreError> {
         self.find_known(text).and_then(|known| self.image(&known))
+    }
+
+    /// Digest and name of what a user means, as [`Images::find`]; the image may be damaged.
+    ///
+    /// # Errors
+    /// As [`Images::find`].
+    pub fn lookup(&self, text: &str) -> Result<(Digest, Option<Reference>), StoreError> {
+        self.find_known(text).map(|known| (known.digest, known.name))
     }
 
     pub(crate) fn find_known(&self, text: &str) -> Result<Known, StoreError> {

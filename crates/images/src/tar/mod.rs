@@ -8,6 +8,8 @@ mod header;
 mod pax;
 mod read;
 mod sparse;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use error::TarError;

@@ -322,3 +322,20 @@ const LISTING: &str = "find . -mindepth 1 -printf '%P %y %m %l\n' | LC_ALL=C sor
 pub(crate) fn listing(dir: &Path) -> String {
     run(dir, &["sh", "-ec", LISTING])
 }
+
+/// What `docker save` would write of an image with these layers, from the bottom.
+pub(crate) fn docker_archive(tag: &str, layers: &[Tar]) -> Vec<u8> {
+    use sha2::Digest;
+    let hex =
+        |bytes: &[u8]| sha2::Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let blobs: Vec<_> = layers.iter().map(Tar::bytes).collect();
+    let ids: Vec<_> = blobs.iter().map(|blob| format!("sha256:{}", hex(blob))).collect();
+    let config = serde_json::json!({"os": "linux", "rootfs": {"type": "layers", "diff_ids": ids}});
+    let names: Vec<_> = (0..blobs.len()).map(|at| format!("{at}.tar")).collect();
+    let manifest = serde_json::json!([{"Config": "config.json", "RepoTags": [tag], "Layers": names}]);
+    let mut tar = Tar::new().file("config.json", &config.to_string());
+    for (name, blob) in names.iter().zip(&blobs) {
+        tar = tar.entry(b'0', name.as_bytes(), b"", blob);
+    }
+    tar.file("manifest.json", &manifest.to_string()).bytes()
+}

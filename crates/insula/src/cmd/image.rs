@@ -101,8 +101,8 @@ fn remove(images: &Images, args: RmArgs, printer: Printer) -> anyhow::Result<()>
     let config = config.filter(|_| !args.force).map(|path| Config::load(&path)).transpose()?;
     let mut removed = Vec::new();
     for text in &args.images {
-        let image = images.find(text)?;
-        if let Some(user) = config.as_ref().and_then(|config| user(config, image.name.as_ref())) {
+        let (_, name) = images.lookup(text)?;
+        if let Some(user) = config.as_ref().and_then(|config| user(config, name.as_ref())) {
             let message = format!("`{text}` is the image of `[service.{user}]`");
             let hint = "change `image` there first, or remove it all the same with `--force`";
             return Err(Failure::new(Exit::Refused, message, hint).into());

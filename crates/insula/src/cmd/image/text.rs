@@ -37,7 +37,7 @@ pub(super) fn list(all: &[Listed]) -> String {
         vec![
             or_dash(one.name.as_ref()),
             short(one.digest),
-            bytes(one.bytes),
+            one.damage.as_ref().map_or_else(|| bytes(one.bytes), |_| "damaged".to_owned()),
             one.layers.to_string(),
             format!("{} ago", age(now.since(added))),
             one.source.clone(),
