@@ -30,11 +30,17 @@ pub(crate) fn build(plan: &ViewPlan, fds: Vec<OwnedFd>, owner: Option<Ids>) -> R
     rustix::system::sethostname(plan.hostname.as_bytes()).map_err(|e| on("host name")(e.into()))?;
     let mut fds = fds.into_iter();
     // The stage covers paths that sources are at, so these come first.
-    let lowers: Vec<_> = fds.by_ref().take(plan.root.fds()).collect();
+    let layers: Vec<_> = fds.by_ref().take(plan.root_fds()).collect();
+    let mut layers = layers.into_iter();
     let mut sources = open_sources(plan, fds)?;
-    let root = root::make(&plan.root, &mut lowers.into_iter())?;
+    let root = root::make(&plan.root, &mut layers)?;
+    let guest = plan.guest.as_ref().map(|(at, root)| Ok((at, root::make(root, &mut layers)?))).transpose()?;
     mount::attach(root.as_fd(), Path::new(STAGE)).map_err(on(STAGE))?;
     mount::enter_root(Path::new(STAGE)).map_err(on("/"))?;
+    if let Some((at, root)) = guest {
+        let attached = directory(Path::new(at)).and_then(|()| mount::attach(root.as_fd(), Path::new(at)));
+        attached.map_err(on(at))?;
+    }
     let mut scratch = Vec::new();
     for (op, source) in plan.ops.iter().zip(sources.iter_mut()) {
         apply(op, source.take(), owner).map_err(on(target_of(op)))?;

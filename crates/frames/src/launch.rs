@@ -82,6 +82,8 @@ pub struct ViewPlan {
     pub root: RootPlan,
     /// Whether writes to the root itself are refused once it is built.
     pub read_only: bool,
+    /// A root for whoever runs behind a wall that the program is: where it is attached, before the steps.
+    pub guest: Option<(String, RootPlan)>,
     /// Steps, in order. Parent directories are made as needed.
     pub ops: Vec<ViewOp>,
 }
@@ -189,7 +191,7 @@ impl LaunchPlan {
     pub(crate) fn fds(&self) -> usize {
         let attached = self.view.iter().flat_map(|v| &v.ops);
         let attached = attached.filter(|op| matches!(op, ViewOp::Attach { .. })).count();
-        attached + self.view.as_ref().map_or(0, |v| v.root.fds()) + usize::from(self.spill)
+        attached + self.view.as_ref().map_or(0, ViewPlan::root_fds) + usize::from(self.spill)
     }
 
     pub(crate) fn write(&self, w: &mut Writer) {
@@ -206,7 +208,12 @@ impl LaunchPlan {
         w.option(self.view.as_ref(), |w, view| {
             w.text(&view.hostname);
             view.root.write(w);
-            w.bool(view.read_only).list(&view.ops, |w, op| op.write(w));
+            w.bool(view.read_only);
+            w.option(view.guest.as_ref(), |w, (target, root)| {
+                w.text(target);
+                root.write(w);
+            });
+            w.list(&view.ops, |w, op| op.write(w));
         });
         w.option(self.open_files.as_ref(), |w, n| {
             w.u32(*n);
@@ -236,20 +243,25 @@ impl LaunchPlan {
 }
 
 impl ViewPlan {
+    /// How many file descriptors are passed for what lies at the bottom.
+    #[must_use]
+    pub fn root_fds(&self) -> usize {
+        self.root.fds() + self.guest.as_ref().map_or(0, |(_, root)| root.fds())
+    }
+
     fn read(r: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self {
             hostname: r.text()?,
             root: RootPlan::read(r)?,
             read_only: r.bool()?,
+            guest: r.option(|r| Ok((r.text()?, RootPlan::read(r)?)))?,
             ops: r.list(ViewOp::read)?,
         })
     }
 }
 
 impl RootPlan {
-    /// How many file descriptors are passed for it.
-    #[must_use]
-    pub fn fds(&self) -> usize {
+    fn fds(&self) -> usize {
         let Self::Layers { lowers, changes, .. } = self else { return 0 };
         lowers.iter().chain(changes).filter(|tree| **tree == Tree::Passed).count()
     }

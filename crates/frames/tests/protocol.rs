@@ -23,6 +23,7 @@ fn plan() -> LaunchPlan {
                 size: 1 << 20,
             },
             read_only: true,
+            guest: Some(("/rootfs".into(), RootPlan::Memory)),
             ops: vec![
                 ViewOp::Attach { target: "/srv".into(), dir: true },
                 ViewOp::Bind {

@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use insula_egress::Egress;
+use insula_images::Images;
 use insula_linux::cgroup::{self, Layout};
 use insula_linux::{identity, seccomp};
+use insula_spec::Levels;
 
-use crate::levels::{Container, Namespace, Process};
+use crate::levels::{Container, Gvisor, Namespace, Process};
 use crate::ports::Ports;
 use crate::registry::Registry;
 use crate::walls::{IdMode, Pool, Shared};
@@ -28,6 +30,10 @@ pub struct EngineConfig {
     pub agent: OwnedFd,
     /// Generation of this worker; a newer one takes sandboxes over from an older one.
     pub epoch: u64,
+    /// Images of this installation, for services that name one.
+    pub images: Option<Images>,
+    /// What the operator says about single levels.
+    pub levels: Levels,
     /// Blank shells to keep ready.
     pub shells: usize,
     /// The way to the process that judges what leaves the walls; without it nothing does.
@@ -112,6 +118,8 @@ impl Engine {
             boot_id: identity::boot_id().map_err(|source| EngineError::Kernel { what: "boot id", source })?,
             filters,
             egress: config.egress,
+            images: config.images,
+            levels: config.levels,
             ports: Ports::new(),
         });
         let pool = Pool::new(Arc::clone(&shared), config.shells);
@@ -125,6 +133,7 @@ impl Engine {
             Arc::new(Process::new(Arc::clone(&self.shared), Arc::clone(&self.pool))),
             Arc::new(Namespace::new(Arc::clone(&self.shared), Arc::clone(&self.pool))),
             Arc::new(Container::new(Arc::clone(&self.shared), Arc::clone(&self.pool))),
+            Arc::new(Gvisor::new(Arc::clone(&self.shared), Arc::clone(&self.pool))),
         ])
     }
 

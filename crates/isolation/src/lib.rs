@@ -20,6 +20,7 @@ mod limits;
 mod link;
 mod logs;
 mod ports;
+mod programs;
 mod registry;
 mod sockets;
 mod stream;

@@ -20,7 +20,7 @@ mod scope;
 mod secret;
 mod units;
 
-pub use config::{Config, ConfigError, Observability, Protocol, ServiceSpec};
+pub use config::{Config, ConfigError, Levels, Observability, Protocol, ServiceSpec};
 pub use image::{Digest, ImageSource, InvalidImage, Reference};
 pub use instance::{InstanceId, InstanceName, InvalidName, ServiceName};
 pub use launch::{IdRange, Launch, Mount, Network, Placement};

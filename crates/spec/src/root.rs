@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::ImageSource;
+
 /// The root file system of a workload behind a mount wall.
 ///
 /// ```text
@@ -10,7 +12,7 @@ use std::path::PathBuf;
 ///   layers     those of an image, or one directory of the host; never written
 /// ```
 /// With [`RootSource::Host`] there are no layers: what is shown is the host's system directories, read-only.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Root {
     /// What lies at the bottom.
     pub source: RootSource,
@@ -28,15 +30,15 @@ pub struct Root {
 }
 
 /// What lies at the bottom of a root file system.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum RootSource {
     /// The host's own system directories.
     #[default]
     Host,
     /// A directory of the host.
     Directory(PathBuf),
-    /// An image by its name.
-    Image(String),
+    /// An image.
+    Image(ImageSource),
 }
 
 impl Root {

@@ -22,7 +22,7 @@ use super::root::{self, Ground};
 use super::sandbox::Walled;
 use super::shell::{Shell, failed, unexpected};
 use super::view::{self, CannotShow};
-use super::{Kind, Shared};
+use super::{Kind, Shared, guest};
 use crate::contract::LaunchError;
 use crate::disk::{self, Own};
 use crate::fault;
@@ -114,16 +114,24 @@ async fn prepare(shell: &mut Shell, launch: &Launch) -> Result<Prepared, LaunchE
             set_limits(leaves.as_deref(), &launch)?;
         }
         fault::point("launch.limits");
+        let ground = root::ground(&shared, &launch).map_err(cannot_show)?;
+        let owner = launch.ids.map(|range| owner(kind, range, &ground));
         let own = disk::prepare(kind.level, kind.has_view(), &launch)?;
         if let Own::Plain(_) = own {
-            own_dir(&launch.data_dir, launch.ids)?;
+            own_dir(&launch.data_dir, owner)?;
         }
         own.finish(&launch.data_dir)?;
-        match launch.placement.socket.parent() {
-            Some(dir) if kind.level == Level::Process => own_dir(dir, launch.ids)?,
-            _ => own_app_dir(&shared, &dir.app(), launch.ids)?,
+        if let (Own::Mount(_), false) = (&own, ground.volumes.is_empty()) {
+            let hint = "its image declares volumes, which lie in its directory: set `disk_limit_mode = \"soft\"`";
+            return Err(LaunchError::Unenforceable { what: "disk_limit", level: kind.level, hint: hint.into() });
         }
-        let ground = root::ground(&shared, &launch).map_err(cannot_show)?;
+        for volume in &ground.volumes {
+            own_dir(&volume.source, owner)?;
+        }
+        match launch.placement.socket.parent() {
+            Some(dir) if kind.level == Level::Process => own_dir(dir, owner)?,
+            _ => own_app_dir(&shared, &dir.app(), owner)?,
+        }
         step("directories");
         fault::point("launch.data-dir");
         let (view, mut fds) = match kind.has_view() {
@@ -164,6 +172,9 @@ pub(crate) async fn prepare_again(
     around: &mut Option<Around>,
     launch: &Launch,
 ) -> Result<Prepared, LaunchError> {
+    if guest::is_guest(kind.level) {
+        return Err(LaunchError::Agent("its guest is described once".to_owned()));
+    }
     if kind.has_view() && !launch.root.is_host() && !launch.root.persistent && !launch.root.read_only {
         return Err(LaunchError::Agent("its root has changes of an earlier run".to_owned()));
     }
@@ -221,14 +232,38 @@ fn plan(
         }
         _ => None,
     };
+    if guest::is_guest(kind.level) {
+        return LaunchPlan {
+            argv: guest::command(shared),
+            cwd: "/".to_owned(),
+            ids,
+            view,
+            wall: true,
+            ..bare(launch, ground)
+        };
+    }
     LaunchPlan {
-        argv: launch.argv.clone(),
-        env: launch.env.iter().map(|(name, value)| format!("{name}={}", value.expose())).collect(),
+        argv: ground.argv.clone(),
+        env: ground.env.iter().map(|(name, value)| format!("{name}={}", value.expose())).collect(),
         cwd: ground.cwd.clone(),
         ids,
         groups: user.map(|user| user.groups.clone()).unwrap_or_default(),
         view,
         open_files: launch.limits.open_files,
+        ..bare(launch, ground)
+    }
+}
+
+/// What is the same for every program that is executed.
+fn bare(launch: &Launch, ground: &Ground) -> LaunchPlan {
+    LaunchPlan {
+        argv: Vec::new(),
+        env: Vec::new(),
+        cwd: String::new(),
+        ids: None,
+        groups: Vec::new(),
+        view: None,
+        open_files: None,
         stop_signal: ground.stop_signal,
         wall: false,
         probe: Probe {
@@ -275,9 +310,19 @@ fn app_of(body: &Body) -> io::Result<Identity> {
     Ok(Identity::of(pid)?.unwrap_or(Identity { pid, start: 0 }))
 }
 
+/// The host ids of the user as which a workload runs.
+fn owner(kind: Kind, range: IdRange, ground: &Ground) -> (u32, u32) {
+    match &ground.user {
+        Some(user) if kind.has_view() => {
+            (range.base.saturating_add(user.uid), range.base.saturating_add(user.gid))
+        }
+        _ => (range.workload(), range.workload()),
+    }
+}
+
 /// Makes a directory that belongs to the instance alone, or leaves the one that is there, and gives its top
 /// to the instance's ids.
-fn own_dir(path: &Path, ids: Option<IdRange>) -> Result<(), LaunchError> {
+fn own_dir(path: &Path, owner: Option<(u32, u32)>) -> Result<(), LaunchError> {
     let on = |e| failed(&format!("directory `{}`", path.display()))(e);
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).map_err(on)?;
@@ -286,21 +331,21 @@ fn own_dir(path: &Path, ids: Option<IdRange>) -> Result<(), LaunchError> {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(on(e)),
         _ => {}
     }
-    let Some(range) = ids else { return Ok(()) };
+    let Some((uid, gid)) = owner else { return Ok(()) };
     let found = fs::symlink_metadata(path).map_err(on)?;
     if !found.is_dir() {
         return Err(on(io::ErrorKind::NotADirectory.into()));
     }
-    if found.uid() == range.workload() {
+    if found.uid() == uid {
         return Ok(());
     }
-    lchown(path, Some(range.workload()), Some(range.workload())).map_err(on)
+    lchown(path, Some(uid), Some(gid)).map_err(on)
 }
 
 /// The directory for the workload's socket. Where the workload has ids that this process has no rights over,
 /// it stays this process's own, so that it can be removed; the directory around it lets nobody else through.
-fn own_app_dir(shared: &Shared, path: &Path, ids: Option<IdRange>) -> Result<(), LaunchError> {
-    own_dir(path, ids)?;
+fn own_app_dir(shared: &Shared, path: &Path, owner: Option<(u32, u32)>) -> Result<(), LaunchError> {
+    own_dir(path, owner)?;
     match shared.ids {
         IdMode::Subordinate { .. } => fs::set_permissions(path, fs::Permissions::from_mode(0o777))
             .map_err(failed(&format!("directory `{}`", path.display()))),

@@ -18,6 +18,8 @@ mod root;
 mod rundir;
 mod sandbox;
 mod shell;
+mod guest;
+mod oci;
 pub(crate) mod sweep;
 mod user;
 pub(crate) mod view;
@@ -30,7 +32,8 @@ use std::path::PathBuf;
 use insula_egress::Egress;
 use insula_frames::Walls;
 use insula_linux::cgroup::Layout;
-use insula_spec::{Level, Network};
+use insula_images::Images;
+use insula_spec::{Level, Levels, Network};
 
 pub(crate) use idmap::IdMode;
 pub(crate) use launch::launch;
@@ -64,6 +67,10 @@ pub(crate) struct Shared {
     pub(crate) filters: Vec<Vec<u8>>,
     /// The way to the process that judges what leaves the walls.
     pub(crate) egress: Option<Egress>,
+    /// Images of this installation.
+    pub(crate) images: Option<Images>,
+    /// What the operator says about single levels.
+    pub(crate) levels: Levels,
     /// Ports on the host's network.
     pub(crate) ports: Ports,
 }
@@ -125,6 +132,11 @@ impl Kind {
         }
     }
 
+    /// Whether its workloads run under Insula's own filters, and not those of a program around them.
+    pub(crate) fn is_filtered(self) -> bool {
+        self.has_view() && !guest::is_guest(self.level)
+    }
+
     /// Whether it builds a root file system of its own.
     pub(crate) fn has_view(self) -> bool {
         !matches!(self.level, Level::Process)
@@ -139,8 +151,8 @@ impl Kind {
     pub(crate) fn walls(self, shared: &Shared) -> Walls {
         let full = Walls::USER.and(Walls::PID).and(Walls::MOUNT).and(Walls::IPC).and(Walls::UTS);
         match (self.level, self.network) {
-            (Level::Namespace | Level::Container, Network::Isolated) => full.and(Walls::NET),
-            (Level::Namespace | Level::Container, Network::Host) => full,
+            (Level::Namespace | Level::Container | Level::Gvisor, Network::Isolated) => full.and(Walls::NET),
+            (Level::Namespace | Level::Container | Level::Gvisor, Network::Host) => full,
             // Without control groups only the end of a pid namespace's init surely ends all of it.
             _ if !matches!(shared.layout, Layout::None { .. }) => Walls::default(),
             _ if shared.privileged() => Walls::PID,

@@ -10,11 +10,12 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use insula_frames::{RootPlan, Tree, ViewOp};
 use insula_linux::overlay;
-use insula_spec::{Launch, RootSource};
+use insula_images::ImageConfig;
+use insula_spec::{ImageSource, Launch, RootSource, Secret};
 
 use super::Shared;
 use super::user::{self, User};
@@ -38,6 +39,18 @@ const MASKED: [&str; 11] = [
     "/proc/kallsyms",
 ];
 
+/// Signals by which images ask to be ended.
+const SIGNALS: [(&str, i32); 8] = [
+    ("HUP", libc::SIGHUP),
+    ("INT", libc::SIGINT),
+    ("QUIT", libc::SIGQUIT),
+    ("KILL", libc::SIGKILL),
+    ("USR1", libc::SIGUSR1),
+    ("USR2", libc::SIGUSR2),
+    ("TERM", libc::SIGTERM),
+    ("WINCH", libc::SIGWINCH),
+];
+
 /// Files of the kernel that may be read only.
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
@@ -52,26 +65,99 @@ pub(crate) struct Ground {
     pub(crate) cwd: String,
     /// The signal that asks it to end, where that is not SIGTERM.
     pub(crate) stop_signal: Option<i32>,
+    /// Program and arguments.
+    pub(crate) argv: Vec<String>,
+    /// The whole environment.
+    pub(crate) env: Vec<(String, Secret)>,
+    /// Directories that an image wants to be kept, each with a place in the instance's own.
+    pub(crate) volumes: Vec<Volume>,
+}
+
+/// A directory that an image wants to be kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Volume {
+    /// On the host.
+    pub(crate) source: PathBuf,
+    /// Inside.
+    pub(crate) target: PathBuf,
 }
 
 /// Finds what a launch stands on.
 pub(crate) fn ground(shared: &Shared, launch: &Launch) -> Result<Ground, CannotShow> {
-    let layers = match &launch.root.source {
-        RootSource::Host => Vec::new(),
-        RootSource::Directory(dir) => vec![directory(dir, &shared.hidden)?],
-        RootSource::Image(name) => {
-            let source = io::Error::other("this version has no images");
-            return Err(CannotShow { path: name.into(), source });
-        }
+    let (layers, asks) = match &launch.root.source {
+        RootSource::Host => (Vec::new(), ImageConfig::default()),
+        RootSource::Directory(dir) => (vec![directory(dir, &shared.hidden)?], ImageConfig::default()),
+        RootSource::Image(source) => image(shared, source)?,
     };
+    let of_image = matches!(launch.root.source, RootSource::Image(_));
     let find = |asked: &String| {
         let found = user::find(asked, &layers);
         found.map_err(|source| CannotShow { path: format!("user {asked}").into(), source })
     };
-    let user = launch.root.user.as_ref().map(find).transpose()?;
-    let cwd =
-        if launch.root.show_workdir { launch.workdir.to_string_lossy().into_owned() } else { "/".to_owned() };
-    Ok(Ground { layers, user, cwd, stop_signal: None })
+    // An image that names nobody is for root, who is nobody on the host and has no capability.
+    let asked = Some(if asks.user.is_empty() { "0:0".to_owned() } else { asks.user.clone() });
+    let asked = launch.root.user.clone().or(asked.filter(|_| of_image));
+    let user = asked.as_ref().map(find).transpose()?;
+    let cwd = match launch.root.show_workdir {
+        true => launch.workdir.to_string_lossy().into_owned(),
+        false if asks.workdir.is_empty() => "/".to_owned(),
+        false => asks.workdir.clone(),
+    };
+    let stop_signal = asks.stop_signal.as_deref().map(signal).transpose()?;
+    let volumes = volumes(launch, &asks)?;
+    Ok(Ground { layers, user, cwd, stop_signal, argv: argv(launch, &asks), env: env(launch, &asks), volumes })
+}
+
+/// The layers of an image, and how it wants to be run.
+fn image(shared: &Shared, source: &ImageSource) -> Result<(Vec<PathBuf>, ImageConfig), CannotShow> {
+    let cannot = |why: io::Error| CannotShow { path: source.to_string().into(), source: why };
+    let images = shared.images.as_ref().ok_or_else(|| cannot(io::Error::other("there are no images here")))?;
+    let image = images.provide(source).map_err(|e| cannot(io::Error::other(e)))?;
+    Ok((image.layers.into_iter().map(|layer| layer.path).collect(), image.config))
+}
+
+/// The entry point of the image, and behind it what the service says, or else what the image does.
+fn argv(launch: &Launch, asks: &ImageConfig) -> Vec<String> {
+    let rest = if launch.argv.is_empty() { &asks.cmd } else { &launch.argv };
+    asks.entrypoint.iter().chain(rest).cloned().collect()
+}
+
+/// What the service says goes before what the image says.
+fn env(launch: &Launch, asks: &ImageConfig) -> Vec<(String, Secret)> {
+    let mut env = launch.env.clone();
+    let given = asks.env.iter().filter_map(|pair| pair.split_once('='));
+    let path = [("PATH", insula_spec::config::PATH)];
+    for (name, value) in given.chain(path) {
+        if !env.iter().any(|(other, _)| other == name) {
+            env.push((name.to_owned(), value.into()));
+        }
+    }
+    env
+}
+
+/// A signal by its name or number.
+fn signal(text: &str) -> Result<i32, CannotShow> {
+    let name = text.strip_prefix("SIG").unwrap_or(text);
+    let known = SIGNALS.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
+    known.or_else(|| text.parse().ok().filter(|number| (1..=64).contains(number))).ok_or_else(|| {
+        let source = io::Error::new(io::ErrorKind::InvalidInput, "no signal has this name or number");
+        CannotShow { path: format!("stop signal {text}").into(), source }
+    })
+}
+
+/// Directories of the instance's own for what the image wants to be kept: `volumes/var%lib%x` for `/var/lib/x`.
+fn volumes(launch: &Launch, asks: &ImageConfig) -> Result<Vec<Volume>, CannotShow> {
+    let volume = |text: &String| {
+        let target = PathBuf::from(text);
+        let plain = target.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+        if !target.is_absolute() || !plain || target == Path::new("/") {
+            let source = io::Error::new(io::ErrorKind::InvalidInput, "it is not an absolute path below the root");
+            return Err(CannotShow { path: format!("volume {text}").into(), source });
+        }
+        let name = text.trim_matches('/').replace('%', "%25").replace('/', "%");
+        Ok(Volume { source: launch.data_dir.join("volumes").join(name), target })
+    };
+    asks.volumes.iter().map(volume).collect()
 }
 
 /// What lies at the bottom, and the mounts to pass for it, in order.

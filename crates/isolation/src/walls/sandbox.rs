@@ -9,7 +9,7 @@ use insula_frames::{Ended, ToAgent};
 use insula_linux::identity::Identity;
 use insula_spec::{Launch, Level, NetPolicy, Network, Placement};
 
-use super::Kind;
+use super::{Kind, guest};
 use super::body::Body;
 use super::connect::Connector;
 use super::egress;
@@ -29,6 +29,8 @@ const KILL: Duration = Duration::from_secs(5);
 const LAST_LINES: Duration = Duration::from_secs(2);
 /// How long an agent may take to clear away what its workload left.
 const BYE: Duration = Duration::from_secs(2);
+/// A program that makes containers tells the signal that ended one as its own status, added to this.
+const SIGNALLED: i32 = 128;
 /// How long freezing may take.
 const FREEZE: Duration = Duration::from_secs(5);
 
@@ -149,6 +151,12 @@ impl Walled {
     /// A workload that was killed while the kernel counted a memory kill was killed for its memory.
     fn judge(&self, ended: Ended) -> Exit {
         match ended {
+            Ended::Code(code) if guest::is_guest(self.kind.level) && code > SIGNALLED => {
+                match oom_kills(&self.body) > self.oom_kills {
+                    true => Exit::Oom,
+                    false => Exit::Signal(code - SIGNALLED),
+                }
+            }
             Ended::Signal(libc::SIGKILL) if oom_kills(&self.body) > self.oom_kills => Exit::Oom,
             Ended::Signal(signal) => Exit::Signal(signal),
             Ended::Code(code) => Exit::Code(code),

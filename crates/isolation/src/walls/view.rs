@@ -19,7 +19,7 @@ use insula_frames::{RootPlan, ViewOp, ViewPlan};
 use insula_linux::mount::{self, Attributes};
 use insula_spec::{Launch, Level, Mount, Network};
 
-use super::Shared;
+use super::{Shared, guest};
 use super::root::{self, Ground};
 use crate::disk::Own;
 
@@ -29,7 +29,7 @@ pub(crate) const SOCKET_NAME: &str = "app.sock";
 pub(crate) const SOCKET_INSIDE: &str = "/run/insula/app.sock";
 
 /// The directory of that socket.
-const MEETING: &str = "/run/insula";
+pub(crate) const MEETING: &str = "/run/insula";
 
 /// Directories of the system at the top of the file system; on most hosts links into `/usr`.
 const SYSTEM: [&str; 7] = ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store"];
@@ -101,6 +101,9 @@ pub(crate) struct Place<'a> {
 
 /// Builds the view of one launch.
 pub(crate) fn build(shared: &Shared, launch: &Launch, place: Place<'_>) -> Result<View, CannotShow> {
+    if guest::is_guest(place.level) {
+        return guest::build(shared, launch, place);
+    }
     let mut own = match place.own {
         Own::Plain(_) => None,
         Own::Mount(mount) => Some(mount),
@@ -113,7 +116,7 @@ pub(crate) fn build(shared: &Shared, launch: &Launch, place: Place<'_>) -> Resul
     if place.level == Level::Container {
         ops.extend(root::covered());
     }
-    for step in steps(launch, place.app_dir, &shared.hidden) {
+    for step in steps(launch, place.app_dir, place.ground, &shared.hidden) {
         match step {
             Step::Show(shown) if !shown.read_only && shown.target == launch.data_dir && own.is_some() => {
                 mounts.extend(own.take());
@@ -123,29 +126,28 @@ pub(crate) fn build(shared: &Shared, launch: &Launch, place: Place<'_>) -> Resul
             Step::MaskDir(target) => {
                 ops.push(ViewOp::Tmpfs { target: text(&target), mode: 0o755, size: MIB });
             }
-            Step::MaskFile(target) => ops.push(ViewOp::Bind {
-                source: "/dev/null".to_owned(),
-                target: text(&target),
-                read_only: true,
-                optional: false,
-            }),
+            Step::MaskFile(target) => ops.push(null_over(&target)),
         }
     }
     let another = place.ground.user.is_some();
     if !shared.privileged() || another {
         ops.push(ViewOp::Own { target: text(&launch.data_dir) });
     }
+    if !shared.privileged() {
+        let targets = place.ground.volumes.iter().map(|volume| text(&volume.target));
+        ops.extend(targets.map(|target| ViewOp::Own { target }));
+    }
     if another {
         ops.push(ViewOp::Own { target: MEETING.to_owned() });
     }
     let hostname = launch.instance.id.as_str().to_owned();
     let read_only = launch.root.read_only || bottom == RootPlan::Memory;
-    Ok(View { plan: ViewPlan { hostname, root: bottom, read_only, ops }, mounts })
+    Ok(View { plan: ViewPlan { hostname, root: bottom, read_only, guest: None, ops }, mounts })
 }
 
 /// A step that depends on the launch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Step {
+pub(crate) enum Step {
     Show(Shown),
     MaskDir(PathBuf),
     MaskFile(PathBuf),
@@ -153,7 +155,7 @@ enum Step {
 
 /// What is shown of the host, with everything hidden masked where it would shine through. The tenant's own
 /// directory comes after the masks, because it usually lies below one.
-fn steps(launch: &Launch, app_dir: &Path, hidden: &[PathBuf]) -> Vec<Step> {
+pub(crate) fn steps(launch: &Launch, app_dir: &Path, ground: &Ground, hidden: &[PathBuf]) -> Vec<Step> {
     let workdir = Shown { source: launch.workdir.clone(), target: launch.workdir.clone(), read_only: true };
     let mounts = launch.mounts.iter().map(|Mount { source, target, read_only }| Shown {
         source: source.clone(),
@@ -170,6 +172,7 @@ fn steps(launch: &Launch, app_dir: &Path, hidden: &[PathBuf]) -> Vec<Step> {
         Step::Show(Shown { source: source.to_owned(), target: target.to_owned(), read_only: false })
     };
     all.push(own(&launch.data_dir, &launch.data_dir));
+    all.extend(ground.volumes.iter().map(|volume| own(&volume.source, &volume.target)));
     all.push(own(app_dir, Path::new(MEETING)));
     all
 }
@@ -196,7 +199,7 @@ fn masks(shown: &Shown, hidden: &[PathBuf]) -> Vec<Step> {
 
 /// With rights over all paths the host opens the mount and passes it; an ordinary user's agent can reach
 /// whatever that user can.
-fn open(shared: &Shared, shown: &Shown, mounts: &mut Vec<OwnedFd>) -> Result<ViewOp, CannotShow> {
+pub(crate) fn open(shared: &Shared, shown: &Shown, mounts: &mut Vec<OwnedFd>) -> Result<ViewOp, CannotShow> {
     let cannot = |source| CannotShow { path: shown.source.clone(), source };
     let dir = fs::metadata(&shown.source).map_err(cannot)?.is_dir();
     let target = text(&shown.target);
@@ -208,12 +211,22 @@ fn open(shared: &Shared, shown: &Shown, mounts: &mut Vec<OwnedFd>) -> Result<Vie
     Ok(ViewOp::Bind { source: text(&shown.source), target, read_only: shown.read_only, optional: false })
 }
 
+/// Nothing, in the place of a file.
+pub(crate) fn null_over(target: &Path) -> ViewOp {
+    ViewOp::Bind {
+        source: "/dev/null".to_owned(),
+        target: text(target),
+        read_only: true,
+        optional: false,
+    }
+}
+
 fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
 /// The part that is the same for every launch.
-fn system(network: Network) -> Vec<ViewOp> {
+pub(crate) fn system(network: Network) -> Vec<ViewOp> {
     let bind = |path: String, optional| ViewOp::Bind {
         source: path.clone(),
         target: path,
@@ -270,11 +283,11 @@ fn relative(to: &Path) -> String {
     text(to.strip_prefix("/").unwrap_or(to))
 }
 
-fn tmpfs(target: &str, mode: u32, size: u64) -> ViewOp {
+pub(crate) fn tmpfs(target: &str, mode: u32, size: u64) -> ViewOp {
     ViewOp::Tmpfs { target: target.to_owned(), mode, size }
 }
 
-fn names() -> [ViewOp; 4] {
+pub(crate) fn names() -> [ViewOp; 4] {
     let file = |name: &str, content: &str| ViewOp::File {
         target: format!("/etc/{name}"),
         content: content.as_bytes().to_vec(),
@@ -290,7 +303,7 @@ fn names() -> [ViewOp; 4] {
     ]
 }
 
-fn devices() -> Vec<ViewOp> {
+pub(crate) fn devices() -> Vec<ViewOp> {
     let link = |name: &str, to: &str| ViewOp::Symlink { target: format!("/dev/{name}"), to: to.to_owned() };
     let mut ops = vec![tmpfs("/dev", 0o755, MIB)];
     ops.extend(DEVICES.map(|name| ViewOp::Bind {

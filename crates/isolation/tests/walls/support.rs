@@ -96,7 +96,17 @@ impl Home {
 
     fn config(&self, epoch: u64, agent: OwnedFd, shells: usize) -> EngineConfig {
         let (home_id, run_dir) = (self.id.clone(), self.path("run"));
-        EngineConfig { home_id, run_dir, hidden: Vec::new(), agent, epoch, shells, egress: None }
+        EngineConfig {
+            home_id,
+            run_dir,
+            hidden: Vec::new(),
+            agent,
+            epoch,
+            images: None,
+            levels: insula_spec::Levels::default(),
+            shells,
+            egress: None,
+        }
     }
 
     /// A launch of `argv` for a tenant, each with ids of its own.

@@ -4,12 +4,20 @@ use std::collections::BTreeMap;
 
 use super::ServiceSpec;
 use super::template::render;
-use crate::{IdRange, InstanceId, InstanceName, Launch, Placement};
+use crate::{IdRange, InstanceId, InstanceName, Launch, Placement, Root, RootSource};
 
-/// Where programs are looked for, unless the service says otherwise.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Where programs are looked for, unless the service or its image says otherwise.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 impl ServiceSpec {
+    /// What the root file system is made of, with the image in its place.
+    fn root_of_image(&self) -> Root {
+        match &self.image {
+            Some(image) => Root { source: RootSource::Image(image.clone()), ..self.root.clone() },
+            None => self.root.clone(),
+        }
+    }
+
     /// Everything a level needs to start one instance.
     ///
     /// The environment is what the service declares, then `HOME`, `PATH`, `LANG` and `INSULA_INSTANCE` where
@@ -36,8 +44,11 @@ impl ServiceSpec {
             ("HOME".to_owned(), tenant_dir.to_string_lossy().into_owned()),
             ("INSULA_INSTANCE".to_owned(), instance.to_string()),
             ("LANG".to_owned(), "C.UTF-8".to_owned()),
-            ("PATH".to_owned(), PATH.to_owned()),
         ]);
+        // An image has a path of its own.
+        if self.image.is_none() {
+            env.insert("PATH".to_owned(), PATH.to_owned());
+        }
         env.extend(self.env.iter().map(|(name, value)| (name.clone(), fill(value.expose()))));
         env.insert("PORT".to_owned(), port.clone());
         env.insert("SOCKET_PATH".to_owned(), socket.to_string());
@@ -47,7 +58,7 @@ impl ServiceSpec {
             workdir: self.workdir.clone(),
             data_dir: tenant_dir,
             mounts: self.mounts.clone(),
-            root: self.root.clone(),
+            root: self.root_of_image(),
             network: self.network,
             net: self.net.clone(),
             limits: self.limits,

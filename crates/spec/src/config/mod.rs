@@ -24,6 +24,7 @@ mod error;
 mod functions;
 mod kind;
 mod launch;
+mod levels;
 mod logs;
 mod note;
 mod observability;
@@ -52,6 +53,8 @@ pub use alerts::{AlertKind, Webhook};
 pub use error::ConfigError;
 pub use functions::{Access, AccessMode, Functions};
 pub use kind::{KeyAdvice, ProblemKind};
+pub use launch::PATH;
+pub use levels::{GvisorSettings, Levels};
 pub use logs::LogSettings;
 pub use note::Note;
 pub use observability::{AccessLog, LineFormat, MetricsAccess, Observability};
@@ -94,6 +97,8 @@ pub struct Config {
     pub observability: Observability,
     /// Who is told when something goes wrong.
     pub alerts: Vec<Webhook>,
+    /// Settings of single levels.
+    pub levels: Levels,
     /// What an operator should know: values that were adjusted, old names, keys without effect; in the order
     /// of the file.
     pub notes: Vec<Note>,

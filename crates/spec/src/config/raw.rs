@@ -66,6 +66,18 @@ tables! {
         access: RawAccess,
         observability: RawObservability,
         alerts: RawAlerts,
+        levels: RawLevels,
+    }
+
+    /// Settings of single levels.
+    RawLevels at "`[levels]`" {
+        gvisor: RawGvisor,
+    }
+
+    /// Settings of level `gvisor`.
+    RawGvisor at "`[levels.gvisor]`" {
+        path: String,
+        platform: String,
     }
 
     /// Settings of the installation.

@@ -21,6 +21,8 @@ fn shared(ids: IdMode, hidden: &[&str]) -> Shared {
         ids,
         boot_id: String::new(),
         filters: Vec::new(),
+        images: None,
+        levels: insula_spec::Levels::default(),
         ports: Ports::new(),
         egress: None,
     }

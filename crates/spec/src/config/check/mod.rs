@@ -8,6 +8,7 @@ mod ancestors;
 mod command;
 mod functions;
 mod image;
+mod levels;
 mod logs;
 mod network;
 mod observability;
@@ -84,6 +85,7 @@ pub(super) fn config(mut raw: RawConfig, place: Place<'_>, problems: &mut Proble
     let observability = check.observability(raw.observability.take());
     let tables = check.all_services(raw.service.take(), raw.process.take());
     let names = references::names(&tables);
+    let levels = check.levels(raw.levels.take());
     let alerts = check.alerts(raw.alerts.take(), &names);
     let instances = check.instances(raw.instances.map(|table| table.value).unwrap_or_default(), &names);
     check.ports(&settings, &tables, &instances);
@@ -106,6 +108,7 @@ pub(super) fn config(mut raw: RawConfig, place: Place<'_>, problems: &mut Proble
         functions,
         observability,
         alerts,
+        levels,
         notes,
         written,
         named,

@@ -1,0 +1,90 @@
+//! Programs of others that a level drives: found, asked for their version, always under a deadline.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+/// How long a program may take to tell its version.
+const ANSWER: Duration = Duration::from_secs(10);
+/// Most of what it says that is read.
+const MOST: u64 = 4096;
+
+/// Where they are. Not looked up in `PATH`: whoever sets that shall not choose what runs.
+const PLACES: [&str; 5] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/bin"];
+
+/// A program that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Program {
+    pub(crate) path: PathBuf,
+    /// The first line of what it says about itself.
+    pub(crate) version: String,
+}
+
+/// Where a program is: at the place that is named, else in the system directories.
+pub(crate) fn locate(name: &str, named: Option<&Path>) -> Option<PathBuf> {
+    match named {
+        Some(path) => path.is_file().then(|| path.to_owned()),
+        None => PLACES.iter().map(|dir| Path::new(dir).join(name)).find(|path| path.is_file()),
+    }
+}
+
+/// Finds a program and asks for its version; or tells why there is none that works.
+pub(crate) fn find(name: &str, named: Option<&Path>) -> Result<Program, String> {
+    let Some(path) = locate(name, named) else {
+        return Err(match named {
+            Some(path) => format!("there is no program `{}`", path.display()),
+            None => format!("`{name}` is not installed"),
+        });
+    };
+    let cannot = |e: std::io::Error| format!("cannot run `{}`: {e}", path.display());
+    let version = said(&path).map_err(cannot)?;
+    let version = version.lines().next().unwrap_or_default().trim().to_owned();
+    Ok(Program { path, version })
+}
+
+/// What `--version` prints. A program that does not end in time is killed.
+fn said(path: &Path) -> std::io::Result<String> {
+    let mut command = Command::new(path);
+    command.arg("--version").env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn()?;
+    let ended = ends_in_time(child.id());
+    if !matches!(ended, Ok(true)) {
+        child.kill()?;
+    }
+    child.wait()?;
+    let mut text = String::new();
+    if let (Some(out), true) = (child.stdout.take(), ended?) {
+        out.take(MOST).read_to_string(&mut text)?;
+        return Ok(text);
+    }
+    Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "it does not answer `--version`"))
+}
+
+fn ends_in_time(pid: u32) -> std::io::Result<bool> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(std::io::ErrorKind::NotFound)?;
+    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+    let limit = Timespec::try_from(ANSWER).map_err(std::io::Error::other)?;
+    Ok(poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&limit))? > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_there_is_said() {
+        assert_eq!(find("no-such-program", None).unwrap_err(), "`no-such-program` is not installed");
+        let error = find("x", Some(Path::new("/nowhere/x"))).unwrap_err();
+        assert_eq!(error, "there is no program `/nowhere/x`");
+    }
+
+    #[test]
+    fn a_version_is_the_first_line() {
+        let program = find("uname", None).unwrap();
+        assert!(program.version.contains("uname"), "{program:?}");
+    }
+}
