@@ -13,6 +13,7 @@ use insula_edge::control::{Admission, Control, Gauge, Keys, Limits, Live, Place}
 use insula_edge::observe::{self, Observe};
 use insula_edge::public::{Door, Hands, Observer, Proxy, RequestIds, Routes, Settings, TrustedProxies};
 use insula_egress::Egress;
+use insula_images::Images;
 use insula_isolation::{Engine, EngineConfig};
 use insula_services::Services;
 use insula_spec::config::AccessLog;
@@ -294,6 +295,8 @@ fn engine_config(home: &Home, config: &Config, agent: OwnedFd, epoch: u64) -> an
         hidden: hidden(home, config),
         agent,
         epoch,
+        images: Some(Images::open(&home.images()).context("cannot open the images")?),
+        levels: config.levels.clone(),
         shells: SHELLS,
         egress: None,
     })
