@@ -87,11 +87,7 @@ impl Engine {
     pub fn new(config: EngineConfig) -> Result<Self, EngineError> {
         let layout = Layout::detect().map_err(EngineError::Cgroups)?;
         cgroup::prepare_host(&layout, &config.home_id).map_err(EngineError::Cgroups)?;
-        let engine = Self::on(layout, config)?;
-        if let Some(why) = &engine.shared.deaf {
-            tracing::warn!("agents are not told when their workloads listen, and ask instead: {why}");
-        }
-        Ok(engine)
+        Self::on(layout, config)
     }
 
     /// Looks at the host and leaves it as it is: its levels can be probed, and nothing more.

@@ -18,6 +18,8 @@ pub(super) fn probe(home: &Home) -> anyhow::Result<(Vec<LevelFound>, Option<Stri
         hidden: Vec::new(),
         agent: agent_image::memfd().context("cannot unpack the agent")?,
         epoch: 0,
+        images: None,
+        levels: insula_spec::Levels::default(),
         shells: 0,
         egress: None,
     })?;

@@ -11,6 +11,7 @@ use insula_api::Timestamp;
 use insula_edge::control::Place;
 use insula_edge::observe;
 use insula_edge::public::RequestIds;
+use insula_images::Images;
 use insula_isolation::EngineConfig;
 use insula_spec::Config;
 use insula_spec::config::AccessLog;
@@ -46,6 +47,8 @@ pub(super) fn engine_config(
         hidden: hidden(home, config),
         agent,
         epoch,
+        images: Some(Images::open(&home.images()).context("cannot open the images")?),
+        levels: config.levels.clone(),
         shells: SHELLS,
         egress: None,
     })

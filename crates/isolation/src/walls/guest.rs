@@ -13,6 +13,7 @@
 //! nowhere else.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use insula_frames::{RootPlan, ViewOp, ViewPlan};
@@ -22,6 +23,7 @@ use super::Shared;
 use super::oci::{self, Bound, Bundle};
 use super::root;
 use super::view::{self, CannotShow, MEETING, Place, Step, View};
+use crate::disk::Own;
 use crate::programs;
 
 const PROGRAM: &str = "/program";
@@ -84,13 +86,11 @@ pub(crate) fn build(shared: &Shared, launch: &Launch, place: Place<'_>) -> Resul
         true => named_files(launch, &mut ops, &mut bounds),
         false => ops.extend(view::system(launch.network).into_iter().filter_map(of_guest)),
     }
-    bind(shared, launch, &place, (&mut ops, &mut bounds, &mut mounts))?;
-    let bundle = Bundle {
-        ground: place.ground,
-        rootfs: ROOTFS,
-        read_only: launch.root.read_only || !layered,
-        bounds: &bounds,
-    };
+    let (ground, app_dir) = (place.ground, place.app_dir);
+    let ground = place.ground;
+    bind(shared, launch, place, (&mut ops, &mut bounds, &mut mounts))?;
+    let bundle =
+        Bundle { ground, rootfs: ROOTFS, read_only: launch.root.read_only || !layered, bounds: &bounds };
     let content = oci::describe(launch, &bundle)
         .map_err(|e| CannotShow { path: "config.json".into(), source: io::Error::other(e) })?;
     ops.push(ViewOp::File { target: format!("{BUNDLE}/config.json"), content });
@@ -145,11 +145,18 @@ fn named_files(launch: &Launch, ops: &mut Vec<ViewOp>, bounds: &mut Vec<Bound>) 
 fn bind(
     shared: &Shared,
     launch: &Launch,
-    place: &Place<'_>,
-    (ops, bounds, mounts): (&mut Vec<ViewOp>, &mut Vec<Bound>, &mut Vec<std::os::fd::OwnedFd>),
+    place: Place<'_>,
+    (ops, bounds, mounts): (&mut Vec<ViewOp>, &mut Vec<Bound>, &mut Vec<OwnedFd>),
 ) -> Result<(), CannotShow> {
+    let mut own = match place.own {
+        Own::Plain(_) => None,
+        Own::Mount(mount) => Some(mount),
+    };
+    // What the host could not give to the user of the guest, the agent does.
+    let give = !shared.privileged() || place.ground.user.is_some();
     let mut last: Option<(PathBuf, PathBuf)> = None;
-    for (n, step) in view::steps(launch, place, &shared.hidden).into_iter().enumerate() {
+    let steps = view::steps(launch, place.app_dir, place.ground, &shared.hidden);
+    for (n, step) in steps.into_iter().enumerate() {
         // A mask lies in what was shown before it.
         let moved = |target: &Path| match &last {
             Some((was, is)) => {
@@ -160,16 +167,29 @@ fn bind(
         match step {
             Step::Show(mut shown) => {
                 let target = shown.target.clone();
+                let tenants = !shown.read_only && shown.source == launch.data_dir;
+                let theirs = tenants || target == Path::new(MEETING);
                 let at =
                     if target == Path::new(MEETING) { target.clone() } else { format!("{BOUND}/{n}").into() };
-                bounds.push(Bound {
-                    source: at.to_string_lossy().into_owned(),
+                let source = at.to_string_lossy().into_owned();
+                let bound = Bound {
+                    source: source.clone(),
                     target: target.to_string_lossy().into_owned(),
                     read_only: shown.read_only,
-                });
+                };
+                bounds.push(bound);
                 shown.target.clone_from(&at);
                 last = Some((target, at));
-                ops.push(view::open(shared, &shown, mounts)?);
+                match own.take_if(|_| tenants) {
+                    Some(mount) => {
+                        mounts.push(mount);
+                        ops.push(ViewOp::Attach { target: source.clone(), dir: true });
+                    }
+                    None => ops.push(view::open(shared, &shown, mounts)?),
+                }
+                if give && theirs {
+                    ops.push(ViewOp::Own { target: source });
+                }
             }
             Step::MaskDir(target) => {
                 ops.push(view::tmpfs(&moved(&target).to_string_lossy(), 0o755, 1 << 20));

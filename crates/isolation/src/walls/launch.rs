@@ -116,12 +116,20 @@ async fn prepare(shell: &mut Shell, launch: &Launch) -> Result<Prepared, LaunchE
         fault::point("launch.limits");
         let ground = root::ground(&shared, &launch).map_err(cannot_show)?;
         let owner = launch.ids.map(|range| owner(kind, range, &ground));
-        let walled = kind.has_view() && !guest::is_guest(kind.level);
-        let own = disk::prepare(kind.level, walled, &launch, owner.map(|(uid, _)| uid))?;
+        let own = disk::prepare(kind.level, kind.has_view(), &launch, owner.map(|(uid, _)| uid))?;
         if let Own::Plain(_) = own {
             own_dir(&launch.data_dir, owner)?;
         }
         own.finish(&launch.data_dir)?;
+        if let (Own::Mount(_), false) = (&own, ground.volumes.is_empty()) {
+            let hint =
+                "its image declares volumes, which lie in its directory: set `disk_limit_mode = \"soft\"`";
+            return Err(LaunchError::Unenforceable {
+                what: "disk_limit",
+                level: kind.level,
+                hint: hint.into(),
+            });
+        }
         for volume in &ground.volumes {
             own_dir(&volume.source, owner)?;
         }

@@ -116,7 +116,7 @@ pub(crate) fn build(shared: &Shared, launch: &Launch, place: Place<'_>) -> Resul
     if place.level == Level::Container {
         ops.extend(root::covered());
     }
-    for step in steps(launch, &place, &shared.hidden) {
+    for step in steps(launch, place.app_dir, place.ground, &shared.hidden) {
         match step {
             Step::Show(shown) if !shown.read_only && shown.target == launch.data_dir && own.is_some() => {
                 mounts.extend(own.take());
@@ -155,7 +155,7 @@ pub(crate) enum Step {
 
 /// What is shown of the host, with everything hidden masked where it would shine through. The tenant's own
 /// directory comes after the masks, because it usually lies below one.
-pub(crate) fn steps(launch: &Launch, place: &Place<'_>, hidden: &[PathBuf]) -> Vec<Step> {
+pub(crate) fn steps(launch: &Launch, app_dir: &Path, ground: &Ground, hidden: &[PathBuf]) -> Vec<Step> {
     let workdir = Shown { source: launch.workdir.clone(), target: launch.workdir.clone(), read_only: true };
     let mounts = launch.mounts.iter().map(|Mount { source, target, read_only }| Shown {
         source: source.clone(),
@@ -172,8 +172,8 @@ pub(crate) fn steps(launch: &Launch, place: &Place<'_>, hidden: &[PathBuf]) -> V
         Step::Show(Shown { source: source.to_owned(), target: target.to_owned(), read_only: false })
     };
     all.push(own(&launch.data_dir, &launch.data_dir));
-    all.extend(place.ground.volumes.iter().map(|volume| own(&volume.source, &volume.target)));
-    all.push(own(place.app_dir, Path::new(MEETING)));
+    all.extend(ground.volumes.iter().map(|volume| own(&volume.source, &volume.target)));
+    all.push(own(app_dir, Path::new(MEETING)));
     all
 }
 
