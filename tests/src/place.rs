@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// Files that tests run as apps. Carried in the program, so that it runs from anywhere.
-const APPS: [(&str, &str); 10] = [
+const APPS: [(&str, &str); 11] = [
     ("app.py", include_str!("../fixtures/app.py")),
     ("rpc_client.py", include_str!("../fixtures/rpc_client.py")),
     ("rpc_server.py", include_str!("../fixtures/rpc_server.py")),
+    ("reach.py", include_str!("../fixtures/reach.py")),
     ("probes.py", include_str!("../fixtures/probes.py")),
     ("notes.py", include_str!("../../examples/notes/app.py")),
     ("page/index.html", include_str!("../../examples/notes/page/index.html")),

@@ -127,6 +127,12 @@ impl Server {
         self.spawn(&["serve", "--json", "--config", config.to_str().unwrap()], &Options::default());
     }
 
+    /// The same, with what differs from an ordinary start.
+    pub fn start_again_with(&mut self, options: &Options) {
+        let config = self.place.path().join("insula.toml");
+        self.spawn(&["serve", "--json", "--config", config.to_str().unwrap()], options);
+    }
+
     /// Starts it in the same place with a fault in its environment; it may never be ready.
     pub fn start_with_fault(&mut self, point: &str) {
         let config = self.place.path().join("insula.toml");

@@ -17,6 +17,7 @@ mod health;
 mod instance;
 mod logs;
 mod moment;
+mod net;
 mod problem;
 mod request;
 mod time;
@@ -37,6 +38,7 @@ pub use instance::{
 };
 pub use logs::{LogFrame, LogLine, LogsQuery, Output};
 pub use moment::{InvalidMoment, Moment};
+pub use net::{Net, NetRequest, NetSource, NetSuggestion};
 pub use problem::{PROBLEM_JSON, Problem};
 pub use request::{Known, Request, RequestWhy};
 pub use time::{InvalidTime, Timestamp};

@@ -281,7 +281,7 @@ impl Hub {
     }
 
     fn lose(&mut self) {
-        tracing::warn!("the egress process is gone; another one takes its place");
+        tracing::info!("the connection to the egress process has ended");
         self.line = None;
         // Whoever waits sees the end of the channel.
         self.waiting.clear();

@@ -126,7 +126,7 @@ impl Inside {
         for socket in packets {
             let (inside, stop) = (Arc::clone(&self), all.clone());
             self.tasks.spawn(async move {
-                stop.run_until_cancelled(resolver::packets(inside, socket)).await;
+                stop.run_until_cancelled(resolver::packets(inside, socket, stop.clone())).await;
             });
         }
         tokio::select! {

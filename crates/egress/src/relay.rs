@@ -61,6 +61,15 @@ pub(crate) async fn serve(inside: &Inside, mut client: TcpStream, to: SocketAddr
     let Err(reason) = outright else {
         return carry(inside, client, &[], Goal { name: None, addresses: vec![address], port }).await;
     };
+    // Many servers speak first: where a name led here there is nothing to wait for.
+    if !TELLING.contains(&port)
+        && let Some(name) = inside.led_to(to)
+    {
+        return match inside.told((Some(name), address, port), inside.judge(address, Some(port), true)) {
+            Ok(goal) => carry(inside, client, &[], goal).await,
+            Err(stop) => refuse(client, &First::Other, stop).await,
+        };
+    }
     let mut bytes = Vec::new();
     let first = match worth_a_look(inside, port) {
         true => look(&mut client, &mut bytes).await?,
@@ -139,16 +148,20 @@ impl Inside {
 
     /// Where a connection that tells no name may go: its address, if a name with a rule led to it.
     fn by_address(&self, to: SocketAddr, reason: Reason) -> Result<Goal, Stop> {
-        let policy = self.policy();
-        let names = self.names().of(to.ip(), Instant::now());
-        let named = names.into_iter().find(|name| judge::names(&policy, name, Some(to.port())));
-        match named {
+        match self.led_to(to) {
             Some(name) => {
                 let judged = self.judge(to.ip(), Some(to.port()), true);
                 self.told((Some(name), to.ip(), to.port()), judged)
             }
             None => self.told((None, to.ip(), to.port()), Err(reason)),
         }
+    }
+
+    /// A name that led to this address, and that a rule is about.
+    fn led_to(&self, to: SocketAddr) -> Option<String> {
+        let policy = self.policy();
+        let names = self.names().of(to.ip(), Instant::now());
+        names.into_iter().find(|name| judge::names(&policy, name, Some(to.port())))
     }
 
     fn told(&self, to: (Option<String>, IpAddr, u16), judged: Result<(), Reason>) -> Result<Goal, Stop> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::dns::{self, Code, Kind, Question};
 use crate::internet::{NoAddress, Way};
@@ -106,16 +107,17 @@ impl Inside {
 }
 
 /// Answers questions that come as packets, a bounded number at a time: one too many is lost, as on any network.
-pub(crate) async fn packets(inside: Arc<Inside>, socket: UdpSocket) {
+pub(crate) async fn packets(inside: Arc<Inside>, socket: UdpSocket, stop: CancellationToken) {
     let socket = Arc::new(socket);
     let mut buffer = [0; dns::MESSAGE_MAX];
     loop {
         let Ok((length, from)) = socket.recv_from(&mut buffer).await else { continue };
         let Ok(turn) = Arc::clone(&inside.questions).try_acquire_owned() else { continue };
-        let (inside, socket, question) =
-            (Arc::clone(&inside), Arc::clone(&socket), buffer[..length].to_vec());
-        inside.clone().tasks.spawn(async move {
-            if let Some(answer) = inside.answer(&question, dns::UDP_MAX).await
+        let (inside, socket, stop) = (Arc::clone(&inside), Arc::clone(&socket), stop.clone());
+        let question = buffer[..length].to_vec();
+        Arc::clone(&inside).tasks.spawn(async move {
+            let answer = stop.run_until_cancelled(inside.answer(&question, dns::UDP_MAX)).await.flatten();
+            if let Some(answer) = answer
                 && let Err(error) = socket.send_to(&answer, from).await
             {
                 tracing::debug!(%error, "an answer to a question for a name is lost");

@@ -1,6 +1,7 @@
 //! The command line.
 
 pub(crate) mod image;
+pub(crate) mod policy;
 pub(crate) mod top;
 pub(crate) mod versions;
 
@@ -90,6 +91,9 @@ pub(crate) enum Verb {
     /// Work with tokens, which let others use the control API over the network
     #[command(subcommand)]
     Token(TokenVerb),
+    /// Show or set what an instance may reach outside
+    #[command(subcommand)]
+    Policy(policy::PolicyVerb),
     /// List what was changed, by whom, and how it ended
     Audit(AuditArgs),
     /// Print the description of the control API (OpenAPI 3.1)

@@ -78,6 +78,11 @@ pub(crate) async fn boot(services: &Services, holds: &mut Holds) -> Result<(), S
             map.insert(row.name.clone(), entry);
         }
     }
+    for (name, policy) in shared.store.net_policies().await? {
+        if let Some(entry) = shared.directory.write().get_mut(&name) {
+            entry.net = Some(policy);
+        }
+    }
     routing::load(shared, &plan.config).await?;
     let mut standing = Vec::new();
     for found in find(shared, &rows).await? {

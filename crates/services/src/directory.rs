@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use insula_isolation::Record;
-use insula_spec::{IdRange, InstanceName, Level};
+use insula_spec::{IdRange, InstanceName, Level, NetPolicy};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -44,6 +44,8 @@ pub(crate) struct Entry {
     pub(crate) disk: Option<DiskReading>,
     /// CPU time of its walls that are gone, in microseconds.
     pub(crate) cpu_micros: u64,
+    /// What it may reach outside, where the operator set it.
+    pub(crate) net: Option<NetPolicy>,
     /// After a failure: when a request may try again.
     pub(crate) retry_at: Option<Instant>,
 }
@@ -61,6 +63,7 @@ impl Entry {
             wakes: 0,
             disk: None,
             cpu_micros: 0,
+            net: None,
             retry_at: None,
         }
     }

@@ -22,6 +22,7 @@ mod heritage;
 mod keeper;
 mod lease;
 mod logs;
+mod net;
 mod routing;
 mod services;
 mod shared;
@@ -38,6 +39,7 @@ pub use heritage::{Held, Lingering};
 /// How a workload ended; part of [`Failure`].
 pub use insula_isolation::{DiskHold, Exit, Mechanism};
 pub use lease::{Lease, LeaseError, Upstream};
+pub use net::Net;
 pub use routing::NoVersion;
 pub use services::Services;
 pub use status::{Observed, Status};

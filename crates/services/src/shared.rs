@@ -143,9 +143,10 @@ impl Shared {
 }
 
 impl Site {
-    /// What the instance may reach outside.
+    /// What the instance may reach outside: what the operator set, else what the configuration says.
     pub(crate) fn net(&self) -> NetPolicy {
-        self.spec.net.clone()
+        let set = self.shared.directory.read().get(&self.name).and_then(|entry| entry.net.clone());
+        set.unwrap_or_else(|| self.spec.net.clone())
     }
 }
 

@@ -239,6 +239,7 @@ pub(crate) fn forget(db: &mut Db, name: &InstanceName, event: &Event) -> rusqlit
         .execute([number])?;
     db.conn.prepare_cached("DELETE FROM stream WHERE instance = ?1")?.execute([number])?;
     crate::version::forget(&db.conn, name)?;
+    crate::net_policy::forget(&db.conn, name)?;
     db.touched.logs.insert(number);
     event::insert(db, Some(name), event)?;
     Ok(true)

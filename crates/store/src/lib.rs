@@ -29,6 +29,7 @@ mod error;
 mod event;
 mod instance;
 mod log;
+mod net_policy;
 mod open;
 mod options;
 mod range;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use insula_spec::{IdRange, InstanceName};
+use insula_spec::{IdRange, InstanceName, NetPolicy};
 use tokio::sync::watch;
 
 use crate::db::{Db, meta, set_meta};
@@ -12,6 +12,7 @@ use crate::error::{CloseError, ReadError, WriteError};
 use crate::event::{self, Event, EventQuery, EventRow};
 use crate::instance::{self, Change, ChangeError, InstanceRow};
 use crate::log::{self, AppendError, FoundPage, LogBatch, LogFilter, LogPage, LogQuery, LogUsage};
+use crate::net_policy;
 use crate::open::{self, OpenError};
 use crate::options::Options;
 use crate::range::{self, IdRangeError};
@@ -149,6 +150,31 @@ impl Store {
         let stranger =
             self.write(Class::LASTING, move |db| version::weigh(db, &weighing, (&about, &event))).await?;
         stranger.map_or(Ok(()), |name| Err(ChangeError::Unknown(name)))
+    }
+
+    /// Sets what an instance may reach outside; `None` gives it what the configuration says. It is on the disk
+    /// before the answer.
+    ///
+    /// # Errors
+    /// When the instance is not known, or the write fails; then nothing is written.
+    pub async fn set_net_policy(
+        &self,
+        name: &InstanceName,
+        policy: Option<NetPolicy>,
+        event: Event,
+    ) -> Result<(), ChangeError> {
+        let owned = name.clone();
+        let set = move |db: &mut Db| net_policy::set(db, &owned, policy.as_ref(), &event);
+        let known = self.write(Class::LASTING, set).await?;
+        if known { Ok(()) } else { Err(ChangeError::Unknown(name.clone())) }
+    }
+
+    /// What instances may reach outside, where the operator set it.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn net_policies(&self) -> Result<Vec<(InstanceName, NetPolicy)>, ReadError> {
+        self.read(net_policy::all).await
     }
 
     /// Every version of every service, by name.

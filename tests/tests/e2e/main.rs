@@ -16,6 +16,7 @@ mod crash;
 mod cycles;
 mod daemon;
 mod disk;
+mod egress;
 mod faults;
 mod grpc;
 mod hostile;

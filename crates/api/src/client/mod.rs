@@ -10,6 +10,7 @@ mod error;
 mod find;
 mod follow;
 mod logs;
+mod net;
 mod target;
 mod usage;
 

@@ -8,8 +8,8 @@ use std::sync::LazyLock;
 use http::Method;
 use insula_api::{
     ActionRequest, Alerts, Audit, AuditQuery, DeployRequest, Deployed, Detail, EventsQuery, FindQuery,
-    FoundEvents, FoundLogs, HealthAnswer, Instances, LogsQuery, RequestWhy, RouteRequest, Routes, Summary,
-    TokenInfo, TokenMade, TokenRequest, Tokens, UsageQuery, Usages, WeightRequest, Why,
+    FoundEvents, FoundLogs, HealthAnswer, Instances, LogsQuery, Net, NetRequest, RequestWhy, RouteRequest,
+    Routes, Summary, TokenInfo, TokenMade, TokenRequest, Tokens, UsageQuery, Usages, WeightRequest, Why,
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
@@ -195,6 +195,15 @@ fn instances() -> Vec<Endpoint> {
             .query::<LogsQuery>()
             .text("application/x-ndjson")
             .problems(&[404]),
+        Endpoint::get(&one("/net"), ("instances", "net"), Access::Admin)
+            .says("What an instance may reach outside, and rules for what it was refused")
+            .json::<Net>()
+            .problems(&[404]),
+        Endpoint::post(&one("/net"), ("instances", "set_net"), Access::Admin)
+            .says("Sets what an instance may reach outside, from now on")
+            .takes::<NetRequest>()
+            .json::<Net>()
+            .problems(&[404, 413, 415]),
         act("spawn", Access::Admin).says("Starts an instance and waits until it accepts connections"),
         act("stop", Access::Admin).says("Stops an instance and waits until it is gone"),
         act("restart", Access::Tenant).says("Stops an instance and starts it again"),

@@ -26,6 +26,7 @@ use super::find;
 use super::guard::{guard, outer};
 use super::keys::Keys;
 use super::logs;
+use super::net;
 use super::openapi;
 use super::operations::Operations;
 use super::redact::ForTenant;
@@ -62,6 +63,7 @@ pub(super) fn routes<O: Operations>() -> Routes<Arc<Shared<O>>> {
         .route(&at("/instances/{name}/spawn"), post(spawn::<O>))
         .route(&at("/instances/{name}/stop"), post(stop::<O>))
         .route(&at("/instances/{name}/restart"), post(restart::<O>))
+        .route(&at("/instances/{name}/net"), get(net::show::<O>).post(net::set::<O>))
         .route(&at("/instances/{name}/deploy"), post(versions::deploy::<O>))
         .route(&at("/services/{service}/route"), get(versions::routes::<O>).post(versions::route::<O>))
         .route(&at("/services/{service}/weight"), post(versions::weight::<O>))

@@ -13,6 +13,7 @@ mod image;
 mod inspect;
 mod logs;
 mod metrics;
+mod policy;
 mod ps;
 mod serve;
 mod systemd;
@@ -89,6 +90,7 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> anyhow::Result<ExitCode> {
         Verb::Why(args) => one_thread()?.block_on(why::run(&client, args, printer))?,
         Verb::Metrics => one_thread()?.block_on(metrics::run(&client, printer))?,
         Verb::Inspect(args) => one_thread()?.block_on(inspect::run(&client, args, printer))?,
+        Verb::Policy(verb) => one_thread()?.block_on(policy::run(&client, verb, printer))?,
         Verb::Token(verb) => one_thread()?.block_on(token::run(&client, verb, printer))?,
         Verb::Audit(args) => one_thread()?.block_on(audit::run(&client, args, printer))?,
         Verb::Openapi => {

@@ -26,6 +26,8 @@ pub(crate) enum Message {
     Stop(oneshot::Sender<Status>),
     /// It takes no more requests of its service and need not stay up.
     Sleep,
+    /// What it may reach outside has changed.
+    Net,
     /// Somebody wants to know what it uses.
     Usage(oneshot::Sender<Option<Usage>>),
 }

@@ -201,7 +201,7 @@ impl Keeper {
         let starts = match &message {
             Message::Lease(_) => self.machine.state != State::Stopped,
             Message::Spawn(_) | Message::Restart(_) | Message::Replace(..) => true,
-            Message::Stop(_) | Message::Sleep | Message::Usage(_) => false,
+            Message::Stop(_) | Message::Sleep | Message::Net | Message::Usage(_) => false,
         };
         let seated = if starts { self.sit_down() } else { Ok(()) };
         match (message, seated) {
@@ -245,6 +245,7 @@ impl Keeper {
                 self.next.push_back(Event::StopAsked);
             }
             Message::Sleep => self.next.push_back(Event::SleepAsked),
+            Message::Net => self.judge(),
             Message::Usage(reply) => {
                 let usage = self.sandbox.as_ref().map(|s| s.usage());
                 if reply.send(usage).is_err() {
@@ -283,7 +284,17 @@ impl Keeper {
                 Event::Ended
             }
         };
+        // It may have changed while the sandbox was away.
+        self.judge();
         self.next.push_back(event);
+    }
+
+    /// Judges what the workload reaches outside by the policy of this moment.
+    fn judge(&mut self) {
+        let policy = self.site.net();
+        if let Some(sandbox) = &mut self.sandbox {
+            sandbox.set_net(&policy);
+        }
     }
 
     /// The last lease is gone, perhaps.

@@ -68,7 +68,7 @@ pub trait Gauge: Send + Sync + fmt::Debug + 'static {
 #[derive(Debug)]
 pub struct Live {
     pub(super) services: Services,
-    store: Store,
+    pub(in crate::control) store: Store,
     config: Arc<Config>,
     pub(super) place: Place,
     gauge: Arc<dyn Gauge>,

@@ -10,8 +10,9 @@ use insula_api::{
     Known, LogEntry, LogLine, Observed, Output, RequestWhy, RouteRequest, Routes, Status, Summary,
     TenantUsage, Timestamp, Usage, Usages, Version, Wanted, WeightRequest, Why,
 };
+use insula_api::{Net, NetSource};
 use insula_services::DeployError;
-use insula_spec::{InstanceId, InstanceName, Limits, Network, ServiceName, Tenant};
+use insula_spec::{InstanceId, InstanceName, Limits, NetPolicy, Network, ServiceName, Tenant};
 use insula_store::{Cursor, EventQuery, Heads, LogFilter, Whose};
 use tokio::sync::watch;
 
@@ -82,6 +83,18 @@ fn summaries() -> Vec<Summary> {
         disk_bytes: None,
         url: "http://alice.notes.localhost/".into(),
     }]
+}
+
+impl Nets for std::sync::Arc<Fake> {
+    async fn net(&self, name: &InstanceName) -> Result<Net, ControlError> {
+        let name = known(name)?.name;
+        Ok(Net { name, rules: NetPolicy::public(), source: NetSource::Configuration, suggested: Vec::new() })
+    }
+
+    async fn set_net(&self, name: &InstanceName, rules: Option<NetPolicy>) -> Result<Net, ControlError> {
+        let net = self.net(name).await?;
+        Ok(Net { rules: rules.unwrap_or_default(), source: NetSource::Operator, ..net })
+    }
 }
 
 impl Versions for std::sync::Arc<Fake> {
