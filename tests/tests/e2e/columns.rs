@@ -96,6 +96,18 @@ fn the_loopback_and_the_abstract_sockets_of_the_host() {
 }
 
 #[test]
+fn the_internet() {
+    // An address of documentation (RFC 5737), and nothing is sent to it.
+    const ADDRESS: &str = "192.0.2.1";
+    let scene = Scene::set();
+    if scene.outside(&[], "route", ADDRESS)["through"] == false {
+        skip!("this host has no way to the internet");
+    }
+    let tries = || vec![("route", ADDRESS.to_owned())];
+    holds(&scene, "send to the internet", tries(), tries());
+}
+
+#[test]
 fn the_files_of_the_host() {
     let [as_root, as_user, namespace] = row("see the host's files");
     assert_eq!(
