@@ -98,6 +98,11 @@ impl ClientError {
         Self::Problem(Box::new(problem))
     }
 
+    /// The daemon went away in the middle of a stream, and did not come back.
+    pub(super) fn gone(target: &Target) -> Self {
+        Self::NotRunning { at: target.to_string(), source: io::ErrorKind::ConnectionAborted.into() }
+    }
+
     pub(super) fn connect(target: &Target, source: io::Error) -> Self {
         let at = target.to_string();
         match source.kind() {

@@ -15,12 +15,11 @@ use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 
 use super::connection;
+use super::lines::Lines;
 use crate::{Client, ClientError};
 
 /// How often in a row a broken stream is opened again without any new event.
 const RESUMES: u32 = 5;
-/// Longest line of the stream, in bytes.
-const LINE_MAX: usize = 1 << 20;
 
 /// Things as they come, in order.
 #[derive(Debug)]
@@ -30,9 +29,7 @@ pub struct Followed<T> {
     path: String,
     after: u64,
     body: Incoming,
-    buffer: Vec<u8>,
-    /// How many bytes of `buffer` were used already.
-    used: usize,
+    lines: Lines,
     resumes: u32,
     id: Option<u64>,
     error: bool,
@@ -42,8 +39,8 @@ pub struct Followed<T> {
 impl<T: DeserializeOwned> Followed<T> {
     pub(super) async fn open(client: Client, path: String, after: u64) -> Result<Self, ClientError> {
         let body = request(&client, &path, after).await?;
-        let (buffer, kind) = (Vec::new(), PhantomData);
-        Ok(Self { client, path, after, body, buffer, used: 0, resumes: 0, id: None, error: false, kind })
+        let (lines, kind) = (Lines::default(), PhantomData);
+        Ok(Self { client, path, after, body, lines, resumes: 0, id: None, error: false, kind })
     }
 
     /// The next one. The stream ends only with an error.
@@ -54,26 +51,17 @@ impl<T: DeserializeOwned> Followed<T> {
     /// When the stream broke and could not be resumed, or the daemon says it cannot go on.
     pub async fn next(&mut self) -> Result<T, ClientError> {
         loop {
-            while let Some(line) = self.line() {
+            while let Some(line) = self.lines.next().map(<[u8]>::to_vec) {
                 if let Some(found) = self.field(&line)? {
                     return Ok(found);
                 }
             }
             match self.body.frame().await {
-                Some(Ok(frame)) => self.take(frame.data_ref().map_or(&[][..], |data| data))?,
+                Some(Ok(frame)) => self.lines.take(frame.data_ref().map_or(&[][..], |data| data))?,
                 Some(Err(e)) => self.resume(Some(ClientError::Broken(e))).await?,
                 None => self.resume(None).await?,
             }
         }
-    }
-
-    /// Takes the next whole line out of the buffer.
-    fn line(&mut self) -> Option<Vec<u8>> {
-        let rest = self.buffer.get(self.used..)?;
-        let end = rest.iter().position(|b| *b == b'\n')?;
-        let line = rest.get(..end)?.to_vec();
-        self.used += end + 1;
-        Some(line)
     }
 
     /// One line: a field, a comment, or the end of an event. The server writes data in one line.
@@ -110,39 +98,21 @@ impl<T: DeserializeOwned> Followed<T> {
         self.after = self.id.take().unwrap_or(self.after).max(self.after);
     }
 
-    fn take(&mut self, data: &[u8]) -> Result<(), ClientError> {
-        self.buffer.drain(..self.used);
-        self.used = 0;
-        self.buffer.extend_from_slice(data);
-        if self.buffer.len() > LINE_MAX && !self.buffer.contains(&b'\n') {
-            return Err(ClientError::TooLong { limit: LINE_MAX });
-        }
-        Ok(())
-    }
-
     async fn resume(&mut self, mut broken: Option<ClientError>) -> Result<(), ClientError> {
         loop {
             if self.resumes == RESUMES {
-                return Err(broken.unwrap_or_else(|| self.gone()));
+                return Err(broken.unwrap_or_else(|| ClientError::gone(&self.client.target)));
             }
             self.resumes += 1;
             match request(&self.client, &self.path, self.after).await {
                 Ok(body) => {
                     self.body = body;
-                    self.buffer.clear();
-                    (self.used, self.id, self.error) = (0, None, false);
+                    (self.lines, self.id, self.error) = (Lines::default(), None, false);
                     return Ok(());
                 }
                 Err(e @ ClientError::Broken(_)) => broken = Some(e),
                 Err(e) => return Err(e),
             }
-        }
-    }
-
-    fn gone(&self) -> ClientError {
-        ClientError::NotRunning {
-            at: self.client.target.to_string(),
-            source: std::io::ErrorKind::ConnectionAborted.into(),
         }
     }
 }

@@ -13,13 +13,11 @@ use hyper::body::Incoming;
 use insula_spec::InstanceName;
 
 use super::connection;
+use super::lines::Lines;
 use crate::{Client, ClientError, LogFrame, LogLine, LogsQuery, PREFIX};
 
 /// How often in a row a broken stream is opened again without any new line.
 const RESUMES: u32 = 5;
-
-/// Longest frame, in bytes: a captured line has at most 16 KiB, written as hexadecimal and escaped text.
-const FRAME_MAX: usize = 1 << 20;
 
 /// Captured lines, in order.
 #[derive(Debug)]
@@ -28,9 +26,7 @@ pub struct LogStream {
     name: InstanceName,
     query: LogsQuery,
     body: Incoming,
-    buffer: Vec<u8>,
-    /// How many bytes of `buffer` were given out already.
-    used: usize,
+    lines: Lines,
     resumes: u32,
 }
 
@@ -41,7 +37,7 @@ impl LogStream {
         query: LogsQuery,
     ) -> Result<Self, ClientError> {
         let body = request(&client, &name, query).await?.into_body();
-        Ok(Self { client, name, query, body, buffer: Vec::new(), used: 0, resumes: 0 })
+        Ok(Self { client, name, query, body, lines: Lines::default(), resumes: 0 })
     }
 
     /// The next line; `None` at the end, which a stream that follows reaches only by an error.
@@ -52,8 +48,8 @@ impl LogStream {
     /// When the stream broke and could not be resumed, or the daemon says it cannot go on.
     pub async fn next(&mut self) -> Result<Option<LogLine>, ClientError> {
         loop {
-            if let Some(frame) = self.buffered()? {
-                return match frame {
+            if let Some(line) = self.lines.next() {
+                return match serde_json::from_slice(line).map_err(ClientError::Decode)? {
                     LogFrame::Line(line) => {
                         self.query.after = Some(line.cursor);
                         self.query.tail = None;
@@ -64,7 +60,7 @@ impl LogStream {
                 };
             }
             match self.body.frame().await {
-                Some(Ok(frame)) => self.take(frame.data_ref().map_or(&[][..], |data| data))?,
+                Some(Ok(frame)) => self.lines.take(frame.data_ref().map_or(&[][..], |data| data))?,
                 Some(Err(e)) => self.resume(Some(e)).await?,
                 None if self.query.follow => self.resume(None).await?,
                 None => return Ok(None),
@@ -72,50 +68,22 @@ impl LogStream {
         }
     }
 
-    /// Takes the next whole frame out of the buffer.
-    fn buffered(&mut self) -> Result<Option<LogFrame>, ClientError> {
-        let rest = self.buffer.get(self.used..).unwrap_or_default();
-        let Some(end) = rest.iter().position(|&b| b == b'\n') else { return Ok(None) };
-        let frame = serde_json::from_slice(rest.get(..end).unwrap_or_default());
-        self.used += end + 1;
-        frame.map(Some).map_err(ClientError::Decode)
-    }
-
-    fn take(&mut self, data: &[u8]) -> Result<(), ClientError> {
-        self.buffer.drain(..self.used);
-        self.used = 0;
-        self.buffer.extend_from_slice(data);
-        let whole = self.buffer.contains(&b'\n');
-        if !whole && self.buffer.len() > FRAME_MAX {
-            return Err(ClientError::TooLong { limit: FRAME_MAX });
-        }
-        Ok(())
-    }
-
     async fn resume(&mut self, broken: Option<hyper::Error>) -> Result<(), ClientError> {
         let mut broken = broken.map(ClientError::Broken);
         loop {
             if !self.query.follow || self.resumes == RESUMES {
-                return Err(broken.unwrap_or_else(|| self.gone()));
+                return Err(broken.unwrap_or_else(|| ClientError::gone(&self.client.target)));
             }
             self.resumes += 1;
             match request(&self.client, &self.name, self.query).await {
                 Ok(answer) => {
                     self.body = answer.into_body();
-                    self.buffer.clear();
-                    self.used = 0;
+                    self.lines = Lines::default();
                     return Ok(());
                 }
                 Err(e @ ClientError::Broken(_)) => broken = Some(e),
                 Err(e) => return Err(e),
             }
-        }
-    }
-
-    fn gone(&self) -> ClientError {
-        ClientError::NotRunning {
-            at: self.client.target.to_string(),
-            source: std::io::ErrorKind::ConnectionAborted.into(),
         }
     }
 }

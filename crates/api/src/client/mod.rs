@@ -9,6 +9,7 @@ mod deploy;
 mod error;
 mod find;
 mod follow;
+mod lines;
 mod logs;
 mod net;
 mod target;
