@@ -180,6 +180,8 @@ const STEPS: &[&str] = &[
         name  TEXT PRIMARY KEY,
         rules TEXT NOT NULL
     ) STRICT, WITHOUT ROWID;
+",
+    "
     -- The index of words merges 16 of its segments at a time instead of 4, which writes each word half as often,
     -- in steps all the same: what would be merged at one go waits for 64.
     INSERT INTO log_words (log_words, rank) VALUES ('automerge', 16);
