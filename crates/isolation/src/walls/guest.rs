@@ -86,7 +86,6 @@ pub(crate) fn build(shared: &Shared, launch: &Launch, place: Place<'_>) -> Resul
         true => named_files(launch, &mut ops, &mut bounds),
         false => ops.extend(view::system(launch.network).into_iter().filter_map(of_guest)),
     }
-    let (ground, app_dir) = (place.ground, place.app_dir);
     let ground = place.ground;
     bind(shared, launch, place, (&mut ops, &mut bounds, &mut mounts))?;
     let bundle =

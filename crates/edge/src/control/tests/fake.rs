@@ -16,7 +16,7 @@ use insula_spec::{InstanceId, InstanceName, Limits, NetPolicy, Network, ServiceN
 use insula_store::{Cursor, EventQuery, Heads, LogFilter, Whose};
 use tokio::sync::watch;
 
-use crate::control::{Action, ControlError, LogPage, Operations, Versions};
+use crate::control::{Action, ControlError, LogPage, Nets, Operations, Versions};
 use crate::public::RequestId;
 
 /// Knows `notes:alice` and nobody else.
