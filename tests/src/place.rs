@@ -69,10 +69,13 @@ impl Place {
     }
 
     /// Writes the configuration. `$APPS` and `$ROOT` stand for this folder's; settings are put in front unless
-    /// the text has its own.
+    /// the text has its own, and level `namespace`, so that no test depends on what the host has installed.
     #[must_use]
     pub fn configure(&self, text: &str) -> PathBuf {
         let mut whole = text.to_owned();
+        if !text.lines().take_while(|line| !line.starts_with('[')).any(|line| line.starts_with("isolation")) {
+            whole = format!("isolation = \"namespace\"\n{whole}");
+        }
         if !text.contains("[settings]") {
             whole = format!("{whole}\n[settings]\ndata_dir = \"$ROOT/data\"\nport = 0\n");
         }

@@ -7,7 +7,7 @@ use crate::ImageSource;
 /// The root file system of a workload behind a mount wall.
 ///
 /// ```text
-///   changes    fresh (in memory, gone with the run) or persistent (the instance's own)
+///   changes    in memory, gone with the run
 ///   ───────
 ///   layers     those of an image, or one directory of the host; never written
 /// ```
@@ -18,15 +18,11 @@ pub struct Root {
     pub source: RootSource,
     /// Whether writes outside the places for data are refused.
     pub read_only: bool,
-    /// Whether changes outlive a run; `false` gives every launch the layers as they are.
-    pub persistent: bool,
     /// Whether the working directory of the host is shown. One that nobody named is not, where the root is
     /// not the host's.
     pub show_workdir: bool,
     /// Whose ids the program takes, `user[:group]`, names or numbers of the root file system.
     pub user: Option<String>,
-    /// A system call filter of the operator's, as an OCI `linux.seccomp` object; `None` is Insula's own.
-    pub seccomp: Option<PathBuf>,
 }
 
 /// What lies at the bottom of a root file system.
@@ -61,7 +57,7 @@ impl Root {
             RootSource::Directory(_) => Some("rootfs"),
             RootSource::Image(_) => Some("image"),
             RootSource::Host if self.user.is_some() => Some("user"),
-            RootSource::Host => self.seccomp.as_ref().map(|_| "seccomp"),
+            RootSource::Host => None,
         }
     }
 }

@@ -26,7 +26,7 @@ fn a_malformed_configuration_is_refused_with_its_place_and_a_suggestion() {
     let good = app("serve", "idle_timeout = \"5m\"", &["a"]);
     let bad = refused(&place, &good.replace("idle_timeout", "idle_timout"));
     assert_eq!(bad.code, 6, "{bad:?}");
-    assert!(bad.stderr.contains("insula.toml:4") && bad.stderr.contains("idle_timeout"), "{}", bad.stderr);
+    assert!(bad.stderr.contains("insula.toml:5") && bad.stderr.contains("idle_timeout"), "{}", bad.stderr);
     let bad = refused(&place, &good.replace("5m", "5 parsecs"));
     assert!(bad.stderr.contains("5 parsecs"), "{}", bad.stderr);
     let bad = refused(&place, "this is not toml");

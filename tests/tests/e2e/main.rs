@@ -12,6 +12,7 @@ mod browser;
 mod cli;
 mod columns;
 mod common;
+mod container;
 mod crash;
 mod cycles;
 mod daemon;

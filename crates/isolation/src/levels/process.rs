@@ -41,6 +41,15 @@ impl Backend for Process {
 
     fn launch<'a>(&'a self, launch: &'a Launch) -> BoxFuture<'a, Result<Box<dyn Sandbox>, LaunchError>> {
         Box::pin(async {
+            if let Some(what) = launch.root.asked() {
+                let hint =
+                    "use `isolation = \"container\"` or stronger: this level shows the files of the host";
+                return Err(LaunchError::Unenforceable {
+                    what,
+                    level: Level::Process,
+                    hint: hint.to_owned(),
+                });
+            }
             limits::check(&self.shared, Level::Process, &launch.limits)?;
             let sandbox = walls::launch(&self.pool, Level::Process, launch).await?;
             Ok(Box::new(sandbox) as Box<dyn Sandbox>)

@@ -180,7 +180,7 @@ pub(crate) async fn prepare_again(
     if guest::is_guest(kind.level) {
         return Err(LaunchError::Agent("its guest is described once".to_owned()));
     }
-    if kind.has_view() && !launch.root.is_host() && !launch.root.persistent && !launch.root.read_only {
+    if kind.has_view() && !launch.root.is_host() && !launch.root.read_only {
         return Err(LaunchError::Agent("its root has changes of an earlier run".to_owned()));
     }
     let (shared, leaves, dir) = (Arc::clone(&body.shared), body.leaves(), body.dir());

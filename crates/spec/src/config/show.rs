@@ -35,7 +35,6 @@ const ROWS: &[Row] = &[
     ("isolation", &["runtime", ".isolation"], |s| json!(s.isolation.to_string())),
     ("min_isolation", &[".min_isolation"], |s| json!(s.min_isolation.map(|level| level.to_string()))),
     ("network", &[], |s| network(s.network)),
-    ("root", &[], |s| json!(if s.root.persistent { "persistent" } else { "fresh" })),
     ("read_only_root", &[], |s| json!(s.root.read_only)),
     ("net", &[], |s| json!(s.net)),
     ("memory", &["memory_limit_mb", "memory_mb"], |s| size(s.limits.memory)),

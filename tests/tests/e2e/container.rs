@@ -1,0 +1,89 @@
+//! One word changes the level: the same service at `container` and `gvisor`, with a root file system of its own.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use insula_tests::{Place, Server, is_root, skip};
+
+use crate::common::{app, number};
+
+/// Whether the host has this level; else why not.
+fn lacks(server: &Server, level: &str) -> Option<String> {
+    let report = server.cli(&["doctor", "--json"]).json();
+    let levels = report["levels"].as_array().unwrap().clone();
+    let found = levels.iter().find(|found| found["level"] == level).unwrap();
+    found["why_not"].as_str().map(ToOwned::to_owned)
+}
+
+/// A root file system of one static program.
+fn rootfs(place: &Place) -> Option<PathBuf> {
+    let busybox = Path::new("/bin/busybox");
+    let root = place.path().join("rootfs");
+    fs::create_dir_all(root.join("bin")).unwrap();
+    fs::copy(busybox, root.join("bin/busybox")).ok()?;
+    for name in ["sh", "cat", "httpd", "ls"] {
+        symlink("busybox", root.join("bin").join(name)).unwrap();
+    }
+    fs::create_dir_all(root.join("srv")).unwrap();
+    fs::write(root.join("srv/index.html"), "from the layer\n").unwrap();
+    Some(root)
+}
+
+#[test]
+fn one_word_changes_the_level_and_nothing_else() {
+    for level in ["namespace", "container", "gvisor"] {
+        let keys = format!("isolation = \"{level}\"\nidle_timeout = \"500ms\"");
+        let server = Server::start(&app("serve", &keys, &["a"]));
+        if let Some(why) = lacks(&server, level) {
+            skip!("{level}: {why}");
+        }
+        assert_eq!(number(&server.get("app:a", "/write?n=7").expect(200), "size"), 7, "at {level}");
+        assert_eq!(server.inspect("app:a")["level"], level);
+        server.wait_observed("app:a", "asleep");
+        assert_eq!(number(&server.get("app:a", "/read").expect(200), "size"), 7, "at {level}");
+        let before = server.app("app:a");
+        server.worker().kill();
+        server.wait_observed("app:a", "running");
+        assert_eq!(server.app("app:a"), before, "at {level} it was not adopted");
+        drop(server.try_get("app:a", "/exit?code=5"));
+        let why = server.cli(&["why", "app:a"]).ok().stdout;
+        assert!(why.contains("status 5"), "at {level}: {why}");
+    }
+}
+
+#[test]
+fn a_root_file_system_of_its_own_serves() {
+    for level in ["container", "gvisor"] {
+        let place = Place::new();
+        let Some(_) = rootfs(&place) else { skip!("no /bin/busybox (package busybox-static)") };
+        let config = format!(
+            "[service.web]\ncommand = \"httpd -f -p {{port}} -h /srv\"\nrootfs = \"$ROOT/rootfs\"\n\
+             isolation = \"{level}\"\n[instances]\nweb = [\"a\", \"b\"]\n"
+        );
+        let server = Server::with(place, &config, &insula_tests::Options::default());
+        if let Some(why) = lacks(&server, level) {
+            skip!("{level}: {why}");
+        }
+        for tenant in ["web:a", "web:b"] {
+            assert_eq!(
+                server.get(tenant, "/index.html").expect(200).text(),
+                "from the layer\n",
+                "at {level}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_root_file_system_at_level_process_is_refused() {
+    let place = Place::new();
+    let Some(_) = rootfs(&place) else { skip!("no /bin/busybox (package busybox-static)") };
+    let config = "[service.web]\ncommand = \"httpd -f -p {port}\"\nrootfs = \"$ROOT/rootfs\"\n\
+                  isolation = \"process\"\n[instances]\nweb = [\"a\"]\n";
+    let server = Server::with(place, config, &insula_tests::Options::default());
+    server.get("web:a", "/").expect(503);
+    let why = server.cli(&["why", "web:a"]).ok().stdout;
+    assert!(why.contains("`rootfs` cannot be enforced at level `process`"), "{why}");
+    assert!(is_root() || !why.contains("panicked"));
+}
