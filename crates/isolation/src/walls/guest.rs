@@ -84,7 +84,11 @@ pub(crate) fn build(shared: &Shared, launch: &Launch, place: Place<'_>) -> Resul
     let mut bounds = Vec::new();
     match layered {
         true => named_files(launch, &mut ops, &mut bounds),
-        false => ops.extend(view::system(launch.network).into_iter().filter_map(of_guest)),
+        false => {
+            // A mount of its own, since the program makes mount points in it.
+            ops.push(view::tmpfs(ROOTFS, 0o755, 1 << 20));
+            ops.extend(view::system(launch.network).into_iter().filter_map(of_guest));
+        }
     }
     let ground = place.ground;
     bind(shared, launch, place, (&mut ops, &mut bounds, &mut mounts))?;

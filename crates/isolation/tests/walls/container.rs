@@ -107,8 +107,9 @@ async fn links_of_a_root_file_system_lead_nowhere_else() {
     let home = Home::new();
     let root = rootfs_or_skip!(home, "links_of_a_root_file_system_lead_nowhere_else");
     let engine = home.engine(1);
-    let outside = home.path("outside");
-    fs::create_dir(&outside).unwrap();
+    // Not below /tmp, which is another one inside.
+    let elsewhere = tempfile::tempdir_in("/var/tmp").unwrap();
+    let outside = elsewhere.path().to_owned();
     fs::set_permissions(&outside, PermissionsExt::from_mode(0o777)).unwrap();
     // Where the walls are about to make mount points and files.
     symlink(&outside, root.join("run")).unwrap();
