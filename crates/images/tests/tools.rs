@@ -244,8 +244,13 @@ fn what_runs_keeps_its_last_name() {
     world.load_with(&tar, &named("a/second")).unwrap();
     world.images.pin(digest, "notes:alice").unwrap();
     world.images.remove("a/second").unwrap();
+    assert_eq!(world.images.prune(|holder| holder == "notes:alice").unwrap(), 0);
     let error = world.images.remove("a/app").unwrap_err();
     assert!(matches!(&error, StoreError::InUse { holder, .. } if holder == "notes:alice"), "{error}");
+    world.images.provide_for(&ImageSource::Name("a/app".parse().unwrap()), "notes:bob").unwrap();
+    assert_eq!(world.images.pins().unwrap().len(), 2);
+    assert_eq!(world.images.prune(|_| false).unwrap(), 2);
+    world.images.remove("a/app").unwrap();
     for bad in ["", "../x", "a/b", &"x".repeat(161)] {
         assert!(matches!(world.images.pin(digest, bad), Err(StoreError::Holder(_))), "`{bad}` was let in");
     }

@@ -132,6 +132,18 @@ impl Images {
         }
     }
 
+    /// The same as [`Images::provide`], and pins the image for whoever is to run from it, so that no collection
+    /// comes between.
+    ///
+    /// # Errors
+    /// As [`Images::provide`] and [`Images::pin`].
+    pub fn provide_for(&self, source: &ImageSource, holder: &str) -> Result<Image, LoadError> {
+        let _shared = self.place.share()?;
+        let image = self.provide(source)?;
+        self.pin(image.digest, holder)?;
+        Ok(image)
+    }
+
     /// The image that a configuration names. A name must be here already; a path is loaded when it was not
     /// yet, or was changed since. Of a directory with a root file system changes are not seen: load it again.
     ///

@@ -43,6 +43,18 @@ impl Images {
         }
     }
 
+    /// Takes back every pin whose holder is not alive any more. Returns how many those were.
+    ///
+    /// # Errors
+    /// If the file system refuses.
+    pub fn prune(&self, alive: impl Fn(&str) -> bool) -> Result<usize, StoreError> {
+        let pins = self.pins()?;
+        let dead = pins.iter().filter(|(_, holder)| !alive(holder));
+        dead.map(|(digest, holder)| self.unpin(*digest, holder))
+            .collect::<Result<Vec<_>, _>>()
+            .map(|all| all.len())
+    }
+
     /// Every pin: image and holder.
     ///
     /// # Errors

@@ -32,6 +32,8 @@ struct Inspected {
 pub(super) fn run(home: &Home, verb: ImageVerb, printer: Printer) -> anyhow::Result<Exit> {
     home.prepare()?;
     let images = Images::open(&home.images())?;
+    // Who runs from an image is the key of a run directory, which is there as long as its walls.
+    images.prune(|holder| home.run_dir().join("walls").join(holder).exists())?;
     match verb {
         ImageVerb::Pull(args) => return super::many_threads()?.block_on(pull(&images, args, printer)),
         ImageVerb::Load(args) => load(&images, args, printer)?,
