@@ -16,6 +16,10 @@ use crate::judge::Reason;
 const AGAIN: Duration = Duration::from_secs(10);
 /// Most different ones that are remembered.
 const KNOWN_MAX: usize = 1024;
+/// Most that are told of one instance in a row, and the time in which one more may be: what is told is kept, and
+/// one tenant must not push out what is kept of others.
+const BURST: u32 = 30;
+const REFILL: Duration = Duration::from_secs(5);
 
 /// Something that was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -69,21 +73,54 @@ impl fmt::Display for Denial {
     }
 }
 
+/// How much more may be told of one instance.
+#[derive(Debug)]
+struct Budget {
+    left: u32,
+    since: Instant,
+}
+
+impl Budget {
+    fn take(&mut self, now: Instant) -> bool {
+        let more = now.duration_since(self.since).as_secs() / REFILL.as_secs();
+        if more > 0 {
+            self.left = self.left.saturating_add(u32::try_from(more).unwrap_or(BURST)).min(BURST);
+            self.since = now;
+        }
+        let good = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        good
+    }
+
+    fn is_full(&self, now: Instant) -> bool {
+        now.duration_since(self.since) >= REFILL * BURST
+    }
+}
+
 /// Which denials were told when.
 #[derive(Debug, Default)]
-pub(crate) struct Told(HashMap<Denial, (Instant, u64)>);
+pub(crate) struct Told {
+    known: HashMap<Denial, (Instant, u64)>,
+    budgets: HashMap<InstanceName, Budget>,
+}
 
 impl Told {
     /// How many times this happened since it was told last; `None` if it need not be told yet.
     pub(crate) fn count(&mut self, denial: &Denial, now: Instant) -> Option<u64> {
-        if self.0.len() >= KNOWN_MAX {
-            self.0.retain(|_, (told, _)| now.duration_since(*told) < AGAIN);
+        if self.known.len() >= KNOWN_MAX {
+            self.known.retain(|_, (told, _)| now.duration_since(*told) < AGAIN);
+            self.budgets.retain(|_, budget| !budget.is_full(now));
         }
-        if self.0.len() >= KNOWN_MAX {
+        if self.known.len() >= KNOWN_MAX {
             return None;
         }
-        match self.0.entry(denial.clone()) {
+        match self.known.entry(denial.clone()) {
             Entry::Vacant(place) => {
+                let full = || Budget { left: BURST, since: now };
+                let budget = self.budgets.entry(denial.instance.clone()).or_insert_with(full);
+                if !budget.take(now) {
+                    return None;
+                }
                 place.insert((now, 0));
                 Some(1)
             }
@@ -133,5 +170,20 @@ mod tests {
         assert_eq!(told.count(&one, Instant::now()), None);
         tokio::time::advance(AGAIN).await;
         assert_eq!(told.count(&one, Instant::now()), Some(2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_instance_cannot_tell_without_bound_and_the_others_still_can() {
+        let mut told = Told::default();
+        let mut count = |n: u32, instance: &str| {
+            let one = denial(Some(&format!("a{n}.com")), None, None, Reason::NotListed);
+            told.count(&Denial { instance: instance.parse().unwrap(), ..one }, Instant::now())
+        };
+        let heard = (0..1000).filter(|n| count(*n, "notes:alice").is_some()).count();
+        assert_eq!(heard, usize::try_from(BURST).unwrap());
+        assert_eq!(count(0, "notes:bob"), Some(1));
+        tokio::time::advance(REFILL).await;
+        assert_eq!(count(2000, "notes:alice"), Some(1));
+        assert_eq!(count(2001, "notes:alice"), None);
     }
 }

@@ -48,7 +48,8 @@ fn test_internet(path: &Path) -> anyhow::Result<TestInternet> {
 
 /// The worker's way to the process, which is started when it is needed, and what is refused.
 pub(crate) fn open(home: &Home, epoch: u64) -> (Egress, mpsc::Receiver<(Denial, u64)>) {
-    let mut arguments = vec![VERB.to_owned()];
+    // It inherits no environment; and whoever looks for what belongs to this home finds it by its name.
+    let mut arguments = vec![VERB.to_owned(), format!("--home={}", home.path().display())];
     if cfg!(debug_assertions)
         && let Ok(file) = std::env::var(TEST_INTERNET)
     {

@@ -23,7 +23,7 @@ impl Network {
     #[must_use]
     pub const fn outbound(self) -> &'static str {
         match self {
-            Self::Isolated => "a network of its own; `net` says what it may reach outside",
+            Self::Isolated => "outbound connections as `net` says (`network = \"host\"` gives it the host's)",
             Self::Host => "the network of the host, outbound connections included",
         }
     }

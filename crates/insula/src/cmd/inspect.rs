@@ -149,7 +149,7 @@ mod tests {
           app         pid 12, started at tick 6
           agent       pid 11, started at tick 5
           level       namespace
-          network     isolated: no outbound connections (`network = "host"` gives it the host's)
+          network     isolated: outbound connections as `net` says (`network = "host"` gives it the host's)
           workdir     /srv/notes (read-only)
           data dir    /srv/data/notes/alice
           mount       /srv/fonts at /fonts (read-only)
