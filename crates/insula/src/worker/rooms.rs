@@ -9,7 +9,7 @@ use insula_edge::control::{Admission, Control, Gauge, Keys, Limits, Live, Place}
 use insula_edge::observe::Observe;
 use insula_edge::public::{Door, Hands, Observer, Proxy, RequestIds, Routes, Settings, TrustedProxies};
 use insula_egress::Egress;
-use insula_isolation::Engine;
+use insula_isolation::{Engine, EngineConfig};
 use insula_services::Services;
 use insula_spec::{Config, ServiceName};
 use insula_store::{Event, EventKind, Store};
