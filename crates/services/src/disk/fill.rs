@@ -45,13 +45,12 @@ impl Fill {
     pub(crate) fn next(self, used: u64, limit: u64, hard: bool) -> Self {
         // What is left of a hard limit may be too little for the next write.
         let left = if hard { (limit / LAST_PART).min(LAST_PART_MAX) } else { 0 };
-        let percent = |of: u64| u128::from(limit) * u128::from(of) / 100;
-        let used = u128::from(used);
+        let at_least = |percent: u64| u128::from(used) * 100 >= u128::from(limit) * u128::from(percent);
         match self {
-            _ if used + u128::from(left) >= u128::from(limit) => Self::Full,
-            Self::Full if used >= percent(95) => Self::Full,
-            Self::Room if used < percent(80) => Self::Room,
-            _ if used < percent(75) => Self::Room,
+            _ if u128::from(used) + u128::from(left) >= u128::from(limit) => Self::Full,
+            Self::Full if at_least(95) => Self::Full,
+            Self::Room if !at_least(80) => Self::Room,
+            _ if !at_least(75) => Self::Room,
             _ => Self::Near,
         }
     }
