@@ -23,7 +23,7 @@ use crate::walls::{self, IdMode, Pool, SOCKET_INSIDE, Shared};
 const PORT: u16 = 8080;
 
 /// The first release, by its date, with the platform `systrap` as its default.
-const OLDEST: u32 = 2023_08_01;
+const OLDEST: u32 = 20_230_801;
 
 /// How to get one that is new enough.
 const INSTALL: &str = "install the package `runsc` of Debian bookworm-backports or newer: `apt-get install -t \
@@ -123,8 +123,8 @@ mod tests {
 
     #[test]
     fn a_release_is_known_by_its_date() {
-        assert_eq!(release("runsc version 0.0~20240729.0"), Some(2024_07_29));
-        assert_eq!(release("runsc version release-20221219.0-2"), Some(2022_12_19));
+        assert_eq!(release("runsc version 0.0~20240729.0"), Some(20_240_729));
+        assert_eq!(release("runsc version release-20221219.0-2"), Some(20_221_219));
         assert_eq!(release("runsc version VERSION_MISSING"), None);
     }
 }

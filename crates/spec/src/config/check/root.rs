@@ -16,13 +16,11 @@ impl Check<'_> {
             None => RootSource::Host,
         };
         let hosts = source == RootSource::Host && raw.image.is_none();
-        if hosts {
-            if let Some(given) = &raw.read_only_root {
-                self.note(
-                    &given.at,
-                    "no effect without `image` or `rootfs`: the host's system directories are read-only",
-                );
-            }
+        if hosts && let Some(given) = &raw.read_only_root {
+            self.note(
+                &given.at,
+                "no effect without `image` or `rootfs`: the host's system directories are read-only",
+            );
         }
         Root {
             show_workdir: hosts || raw.workdir.is_some(),
