@@ -7,7 +7,7 @@ use insula_spec::{InstanceName, Level, Limits, Mount, Network, Placement};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{DiskBound, Timestamp};
+use crate::{DiskBound, InForce, Timestamp};
 
 /// Answer of `GET /v1/instances`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -186,6 +186,9 @@ pub struct Detail {
     /// What bounds its directory, or would at its next start; `None` without a limit.
     #[serde(default)]
     pub disk_bound: Option<DiskBound>,
+    /// What the kernel says is in force, while it runs; `None` for a tenant.
+    #[serde(default)]
+    pub in_force: Option<InForce>,
     /// Working directory, visible read-only; `None` for a tenant.
     pub workdir: Option<PathBuf>,
     /// The tenant's own directory on the host; `None` for a tenant.

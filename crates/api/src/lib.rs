@@ -13,6 +13,7 @@ mod alerts;
 pub mod client;
 mod deploy;
 mod find;
+mod force;
 mod health;
 mod instance;
 mod logs;
@@ -32,6 +33,7 @@ pub use alerts::{AlertFailure, AlertWebhook, Alerts};
 pub use client::{Client, ClientError, InvalidServer};
 pub use deploy::{DeployRequest, Deployed, RouteRequest, Routes, Strategy, Version, WeightRequest};
 pub use find::{EventEntry, EventsQuery, FindQuery, FoundEvents, FoundLogs, LogEntry, Order};
+pub use force::InForce;
 pub use health::{Alive, Counts, Footprint, Health, HealthAnswer};
 pub use instance::{
     ActionRequest, Condition, Detail, HostIds, Instances, Observed, Processes, Status, Summary, Usage, Wanted,

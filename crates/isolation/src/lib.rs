@@ -13,6 +13,7 @@ mod contract;
 mod disk;
 mod engine;
 mod fault;
+mod force;
 #[cfg(feature = "agent-image")]
 mod image;
 mod levels;
@@ -33,6 +34,7 @@ pub use contract::{
 pub use disk::{DiskHold, DiskPlace, DiskUse};
 pub use engine::{Engine, EngineConfig, EngineError};
 pub use fault::POINTS as FAULT_POINTS;
+pub use force::{InForce, in_force};
 #[cfg(feature = "agent-image")]
 pub use image::agent_image;
 pub use insula_linux::quota::{Mechanism, Probe as DiskProbe, image::ImageError};

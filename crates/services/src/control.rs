@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use insula_isolation::{DiskHold, Record, Usage};
+use insula_isolation::{DiskHold, InForce, Record, Usage};
 use insula_spec::{IdRange, InstanceName, Level, ServiceName, ServiceSpec};
 use insula_store::{Event, EventKind, EventQuery, EventRow, ReadError, WriteError};
 use tokio::sync::{mpsc, oneshot};
@@ -150,6 +150,8 @@ pub struct Inspect {
     pub spec: Arc<ServiceSpec>,
     /// What bounds its directory, or would at its next start; `None` without a limit.
     pub disk: Option<DiskHold>,
+    /// What the kernel says is in force, while it runs.
+    pub in_force: Option<InForce>,
 }
 
 impl Services {
@@ -242,7 +244,15 @@ impl Services {
         let walled = walled.is_none_or(|backend| backend.bounds_disk());
         let (owned, known) = (Arc::clone(&spec), name.clone());
         let disk = tokio::task::spawn_blocking(move || disk::hold(&owned, &known, walled, ids)).await;
-        Ok(Inspect { overview, usage, ids, spec, disk: disk.ok().flatten() })
+        let in_force = match overview.record.clone() {
+            Some(record) => {
+                tokio::task::spawn_blocking(move || insula_isolation::in_force(&record)).await.ok()
+            }
+            None => None,
+        };
+        // What cannot be read is not told: the rest is worth telling all the same.
+        let in_force = in_force.and_then(Result::ok).flatten();
+        Ok(Inspect { overview, usage, ids, spec, disk: disk.ok().flatten(), in_force })
     }
 
     /// The newest events of an instance, newest first.

@@ -37,7 +37,7 @@ pub use disk::{DiskEvent, DiskReading, Fill};
 pub use failure::Failure;
 pub use heritage::{Held, Lingering};
 /// How a workload ended; part of [`Failure`].
-pub use insula_isolation::{DiskHold, Exit, Mechanism};
+pub use insula_isolation::{DiskHold, Exit, InForce, Mechanism};
 pub use lease::{Lease, LeaseError, Upstream};
 pub use net::Net;
 pub use routing::NoVersion;

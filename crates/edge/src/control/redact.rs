@@ -45,6 +45,7 @@ impl ForTenant for Detail {
             workdir: None,
             data_dir: None,
             disk_bound: self.disk_bound.map(ForTenant::for_tenant),
+            in_force: None,
             mounts: Vec::new(),
             ids: None,
             placement: None,

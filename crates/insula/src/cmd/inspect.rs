@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use insula_api::{Client, Detail};
+use insula_api::{Client, Detail, InForce};
 use insula_spec::Network;
 
 use crate::cli::NameArgs;
@@ -74,11 +74,30 @@ fn walls(d: &Detail) -> Vec<(&'static str, String)> {
         let last = ids.base.saturating_add(ids.count).saturating_sub(1);
         fields.push(("host ids", format!("{} to {last}, workload {}", ids.base, ids.workload)));
     }
+    if let Some(force) = &d.in_force {
+        fields.extend(in_force(force));
+    }
     if let Some(p) = &d.placement {
         fields.push(("listens", format!("port {} or {}", p.port, p.socket.display())));
     }
     fields.extend(d.cgroups.iter().map(|path| ("cgroup", path.display().to_string())));
     fields
+}
+
+/// What the kernel says, read back.
+fn in_force(force: &InForce) -> [(&'static str, String); 5] {
+    let capabilities = if force.capabilities == "0" { "none" } else { &force.capabilities };
+    let gain = if force.no_new_privs { "none can be gained" } else { "more can be gained" };
+    let none = || "not limited".to_owned();
+    let memory = force.memory_max.map_or_else(none, bytes);
+    let pids = force.pids_max.map_or_else(none, |n| n.to_string());
+    [
+        ("in force", format!("for `{}`, as the kernel says", force.program)),
+        ("caps", format!("{capabilities}, {gain}")),
+        ("filters", format!("{} on system calls", force.filters)),
+        ("root", format!("{}, ids {}", force.root, force.id_map)),
+        ("group", format!("memory {memory}, pids {pids}")),
+    ]
 }
 
 fn limits(d: &Detail) -> Vec<(&'static str, String)> {
@@ -132,6 +151,10 @@ mod tests {
             "ids": { "base": 268_435_456, "count": 65_536, "workload": 268_436_456 },
             "placement": { "port": 8080, "socket": "/run/insula/app.sock" },
             "processes": { "agent_pid": 11, "agent_start": 5, "app_pid": 12, "app_start": 6, "key": "k" },
+            "in_force": {
+                "program": "python3", "capabilities": "0", "no_new_privs": true, "filters": 2,
+                "id_map": "0 268435456 65536", "root": "overlay rw", "memory_max": 268_435_456, "pids_max": null
+            },
             "cgroups": [],
             "idle_timeout_ms": 60_000
         }))
@@ -154,6 +177,11 @@ mod tests {
           data dir    /srv/data/notes/alice
           mount       /srv/fonts at /fonts (read-only)
           host ids    268435456 to 268500991, workload 268436456
+          in force    for `python3`, as the kernel says
+          caps        none, none can be gained
+          filters     2 on system calls
+          root        overlay rw, ids 0 268435456 65536
+          group       memory 256.0 MiB, pids not limited
           listens     port 8080 or /run/insula/app.sock
           disk        1.0 MiB of 64.0 MiB, soft (mounting needs root)
           memory      10.0 MiB of 256.0 MiB

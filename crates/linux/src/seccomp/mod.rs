@@ -20,6 +20,8 @@
 
 #[cfg(feature = "host")]
 mod call;
+#[cfg(all(test, feature = "host", target_arch = "x86_64"))]
+mod docker;
 mod install;
 mod listens;
 #[cfg(feature = "host")]

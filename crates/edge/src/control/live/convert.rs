@@ -2,11 +2,26 @@
 
 use std::time::Duration;
 
-use insula_api::{Condition, Counts, Observed, Status, Summary, Usage, Wanted};
-use insula_services::{ControlError as ServicesError, Observed as Seen, Overview, Status as Known};
+use insula_api::{Condition, Counts, InForce, Observed, Status, Summary, Usage, Wanted};
+use insula_services::{
+    ControlError as ServicesError, InForce as Read, Observed as Seen, Overview, Status as Known,
+};
 use insula_spec::InstanceName;
 
 use crate::control::error::ControlError;
+
+pub(super) fn in_force(read: &Read) -> InForce {
+    InForce {
+        program: read.program.clone(),
+        capabilities: format!("{:x}", read.capabilities),
+        no_new_privs: read.no_new_privs,
+        filters: read.filters,
+        id_map: read.id_map.clone(),
+        root: read.root.clone(),
+        memory_max: read.memory_max,
+        pids_max: read.pids_max,
+    }
+}
 
 pub(super) fn summary(o: &Overview, usage: Usage, url: String) -> Summary {
     Summary {

@@ -108,7 +108,7 @@ impl Live {
 
     async fn detail(&self, name: &InstanceName) -> Result<Detail, ControlError> {
         let inspect = self.services.inspect(name).await.map_err(|e| convert::error(name, e))?;
-        let Inspect { overview, usage, ids, spec, disk } = inspect;
+        let Inspect { overview, usage, ids, spec, disk, in_force } = inspect;
         let usage = usage
             .map(|u| Usage { memory_bytes: u.memory_bytes, cpu_micros: u.cpu_micros, pids: u.pids })
             .unwrap_or_default();
@@ -117,6 +117,7 @@ impl Live {
             command: spec.command.clone(),
             network: spec.network,
             limits: spec.limits,
+            in_force: in_force.as_ref().map(convert::in_force),
             disk_bound: disk.as_ref().map(usage::bound),
             workdir: Some(spec.workdir.clone()),
             data_dir: Some(spec.tenant_dir(&name.id)),

@@ -164,6 +164,7 @@ impl Operations for std::sync::Arc<Fake> {
             network: Network::Isolated,
             limits: Limits::default(),
             disk_bound: None,
+            in_force: None,
             workdir: Some(PathBuf::from("/w")),
             data_dir: Some(PathBuf::from("/d")),
             mounts: vec![],

@@ -1,0 +1,25 @@
+//! What is in force for a running workload.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What the kernel says is in force for the main process of a workload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct InForce {
+    /// Name of the program that the kernel runs; at level `gvisor` that is runsc.
+    pub program: String,
+    /// Capabilities that it has or could gain, as a hexadecimal mask; `0` is none.
+    pub capabilities: String,
+    /// Whether no program that it executes can gain rights.
+    pub no_new_privs: bool,
+    /// How many system call filters are installed.
+    pub filters: u32,
+    /// Ids inside and on the host: `inside host count`.
+    pub id_map: String,
+    /// File system of its root, and whether it can be written.
+    pub root: String,
+    /// Most memory, in bytes, by its control group.
+    pub memory_max: Option<u64>,
+    /// Most processes and threads, by its control group.
+    pub pids_max: Option<u64>,
+}
