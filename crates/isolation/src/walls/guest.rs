@@ -17,7 +17,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use insula_frames::{RootPlan, ViewOp, ViewPlan};
-use insula_spec::{Launch, Level, Network};
+use insula_spec::{Launch, Level};
 
 use super::Shared;
 use super::oci::{self, Bound, Bundle};
@@ -33,9 +33,7 @@ const ROOTFS: &str = "/rootfs";
 const BOUND: &str = "/bound";
 
 /// Files that a guest with layers gets beside them.
-/// Which name servers the host asks.
-const RESOLVER: &str = "/etc/resolv.conf";
-const NAMES: [&str; 2] = ["/etc/hosts", "/etc/hostname"];
+const NAMES: [&str; 3] = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
 
 /// Whether this level's workload is run by a program that makes containers.
 pub(crate) fn is_guest(level: Level) -> bool {
@@ -124,23 +122,19 @@ fn of_guest(op: ViewOp) -> Option<ViewOp> {
 
 /// Names of the network, beside a root that has others.
 fn named_files(launch: &Launch, ops: &mut Vec<ViewOp>, bounds: &mut Vec<Bound>) {
-    if launch.network == Network::Host && Path::new(RESOLVER).exists() {
-        let source = format!("{BOUND}{RESOLVER}");
-        ops.push(ViewOp::Bind {
-            source: RESOLVER.to_owned(),
-            target: source.clone(),
-            read_only: true,
-            optional: true,
-        });
-        bounds.push(Bound { source, target: RESOLVER.to_owned(), read_only: true });
-    }
-    for op in view::names() {
-        let ViewOp::File { target, content } = op else { continue };
-        if NAMES.contains(&target.as_str()) {
-            let source = format!("{BOUND}{target}");
-            ops.push(ViewOp::File { target: source.clone(), content });
-            bounds.push(Bound { source, target, read_only: true });
-        }
+    for op in view::names().into_iter().chain([view::resolver(launch.network)]) {
+        let (op, target) = match op {
+            ViewOp::File { target, content } if NAMES.contains(&target.as_str()) => {
+                (ViewOp::File { target: format!("{BOUND}{target}"), content }, target)
+            }
+            ViewOp::Bind { source, target, read_only, .. } if Path::new(&source).exists() => {
+                let at = format!("{BOUND}{target}");
+                (ViewOp::Bind { source, target: at, read_only, optional: true }, target)
+            }
+            _ => continue,
+        };
+        ops.push(op);
+        bounds.push(Bound { source: format!("{BOUND}{target}"), target, read_only: true });
     }
 }
 

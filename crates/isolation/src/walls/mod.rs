@@ -121,7 +121,7 @@ impl Kind {
 
     /// Whether what leaves it is judged.
     pub(crate) fn is_judged(self) -> bool {
-        self.level == Level::Namespace && self.network == Network::Isolated
+        self.has_view() && self.network == Network::Isolated
     }
 
     /// What a blank shell of this kind is made as: where there is no network wall, networks do not differ.

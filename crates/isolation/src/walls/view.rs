@@ -237,14 +237,7 @@ pub(crate) fn system(network: Network) -> Vec<ViewOp> {
     }
     ops.extend(ETC.iter().chain(&ETC_SSL).map(|name| bind(format!("/etc/{name}"), true)));
     ops.extend(names());
-    match network {
-        Network::Host => ops.push(bind("/etc/resolv.conf".to_owned(), true)),
-        // Whatever is asked comes to the resolver of the network wall.
-        Network::Isolated => ops.push(ViewOp::File {
-            target: "/etc/resolv.conf".to_owned(),
-            content: b"nameserver 127.0.0.1\n".to_vec(),
-        }),
-    }
+    ops.push(resolver(network));
     ops.push(ViewOp::Proc { target: "/proc".to_owned() });
     ops.extend(devices());
     ops.push(tmpfs("/tmp", 0o1777, 256 * MIB));
@@ -265,11 +258,18 @@ fn own_system(launch: &Launch) -> Vec<ViewOp> {
     ops.extend(names().into_iter().filter(
         |op| !matches!(op, ViewOp::File { target, .. } if target == "/etc/passwd" || target == "/etc/group"),
     ));
-    if launch.network == Network::Host {
-        let file = "/etc/resolv.conf".to_owned();
-        ops.push(ViewOp::Bind { source: file.clone(), target: file, read_only: true, optional: true });
-    }
+    ops.push(resolver(launch.network));
     ops
+}
+
+/// Which name servers are asked.
+pub(crate) fn resolver(network: Network) -> ViewOp {
+    let target = "/etc/resolv.conf".to_owned();
+    match network {
+        Network::Host => ViewOp::Bind { source: target.clone(), target, read_only: true, optional: true },
+        // Whatever is asked comes to the resolver of the network wall.
+        Network::Isolated => ViewOp::File { target, content: b"nameserver 127.0.0.1\n".to_vec() },
+    }
 }
 
 /// A link of the top directory, said without a leading `/`: while the view is put together, an absolute link
