@@ -101,7 +101,7 @@ async fn prepare(shell: &mut Shell, launch: &Launch) -> Result<Prepared, LaunchE
     let (leaves, dir) = (shell.body.leaves(), shell.body.dir());
     let agent = shell.body.agent().ok_or_else(|| LaunchError::Agent("it is gone".to_owned()))?;
     let spill = shell.spill.take().ok_or_else(|| LaunchError::Agent("it was used before".to_owned()))?;
-    let launch = launch.clone();
+    let (launch, key) = (launch.clone(), shell.body.key.clone());
     let prepared = shell.body.blocking(move || {
         step("blocking thread");
         if let (true, Some(range)) = (kind.has_view(), launch.ids) {
@@ -114,7 +114,7 @@ async fn prepare(shell: &mut Shell, launch: &Launch) -> Result<Prepared, LaunchE
             set_limits(leaves.as_deref(), &launch)?;
         }
         fault::point("launch.limits");
-        let ground = root::ground(&shared, &launch).map_err(cannot_show)?;
+        let ground = root::ground(&shared, &launch, &key).map_err(cannot_show)?;
         let owner = launch.ids.map(|range| owner(kind, range, &ground));
         let own = disk::prepare(kind.level, kind.has_view(), &launch, owner.map(|(uid, _)| uid))?;
         if let Own::Plain(_) = own {
@@ -186,7 +186,7 @@ pub(crate) async fn prepare_again(
     let (shared, leaves, dir) = (Arc::clone(&body.shared), body.leaves(), body.dir());
     let known = around.as_ref().map(|around| around.text.clone());
     let set = around.as_ref().is_some_and(|around| around.limits == launch.limits);
-    let (launch, limits) = (launch.clone(), launch.limits);
+    let (launch, limits, key) = (launch.clone(), launch.limits, body.key.clone());
     let prepared = body.blocking(move || {
         let noted = known.map_or_else(|| dir.noted_shown().map_err(failed("read what is shown")), Ok)?;
         if noted != shown(&shared, &launch) {
@@ -196,7 +196,7 @@ pub(crate) async fn prepare_again(
             limits::check(&shared, kind.level, &launch.limits)?;
             set_limits(leaves.as_deref(), &launch)?;
         }
-        let ground = root::ground(&shared, &launch).map_err(cannot_show)?;
+        let ground = root::ground(&shared, &launch, &key).map_err(cannot_show)?;
         let plan = LaunchPlan { spill: false, ..plan(&shared, kind, &launch, (&ground, None)) };
         Ok(Prepared { plan, fds: Vec::new() })
     });

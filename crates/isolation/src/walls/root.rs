@@ -82,12 +82,12 @@ pub(crate) struct Volume {
     pub(crate) target: PathBuf,
 }
 
-/// Finds what a launch stands on.
-pub(crate) fn ground(shared: &Shared, launch: &Launch) -> Result<Ground, CannotShow> {
+/// Finds what a launch stands on. An image is kept from collection as long as the walls with this key are there.
+pub(crate) fn ground(shared: &Shared, launch: &Launch, key: &str) -> Result<Ground, CannotShow> {
     let (layers, asks) = match &launch.root.source {
         RootSource::Host => (Vec::new(), ImageConfig::default()),
         RootSource::Directory(dir) => (vec![directory(dir, &shared.hidden)?], ImageConfig::default()),
-        RootSource::Image(source) => image(shared, source)?,
+        RootSource::Image(source) => image(shared, source, key)?,
     };
     let of_image = matches!(launch.root.source, RootSource::Image(_));
     let find = |asked: &String| {
@@ -109,11 +109,15 @@ pub(crate) fn ground(shared: &Shared, launch: &Launch) -> Result<Ground, CannotS
 }
 
 /// The layers of an image, and how it wants to be run.
-fn image(shared: &Shared, source: &ImageSource) -> Result<(Vec<PathBuf>, ImageConfig), CannotShow> {
+fn image(
+    shared: &Shared,
+    source: &ImageSource,
+    key: &str,
+) -> Result<(Vec<PathBuf>, ImageConfig), CannotShow> {
     let cannot = |why: io::Error| CannotShow { path: source.to_string().into(), source: why };
     let images =
         shared.images.as_ref().ok_or_else(|| cannot(io::Error::other("there are no images here")))?;
-    let image = images.provide(source).map_err(|e| cannot(io::Error::other(e)))?;
+    let image = images.provide_for(source, key).map_err(|e| cannot(io::Error::other(e)))?;
     Ok((image.layers.into_iter().map(|layer| layer.path).collect(), image.config))
 }
 
