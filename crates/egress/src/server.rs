@@ -84,7 +84,9 @@ pub fn serve(control: OwnedFd, test: Option<TestInternet>) -> Result<(), ServeEr
             return Err(ServeError::NotStarted(io::ErrorKind::InvalidData.into()));
         };
         let socket = fds.pop().ok_or_else(|| ServeError::NotStarted(io::ErrorKind::InvalidData.into()))?;
-        Server::open(socket, owner, test).map_err(ServeError::Io)?.run(line).await;
+        let held = Server::open(socket, owner, test).map_err(ServeError::Io)?.run(line).await;
+        // The worker takes the end of the connection for the end of the process, so it is left to that.
+        std::mem::forget(held);
         Ok(())
     })
 }
@@ -108,6 +110,8 @@ struct Server {
     owner: u32,
     epoch: u64,
     host: Host,
+    /// Keeps the connection to the worker open to the end of the process.
+    held: Option<OwnedFd>,
     members: HashMap<String, Member>,
     /// Each ends with its key when the instance is gone.
     serving: JoinSet<String>,
@@ -137,6 +141,7 @@ impl Server {
             owner,
             epoch: 0,
             host: Host::Nobody(Instant::now()),
+            held: None,
             members: HashMap::new(),
             serving: JoinSet::new(),
             internet: Arc::new(Internet::new(test)),
@@ -147,8 +152,9 @@ impl Server {
         })
     }
 
-    async fn run(mut self, first: Line) {
-        self.host = Host::Worker(first);
+    /// Serves to the end. Gives back what keeps the connection to the worker open.
+    async fn run(mut self, first: Line) -> Option<OwnedFd> {
+        self.hold(first);
         loop {
             let over = match self.next().await {
                 Event::Heard(Ok(Some((message, fds)))) => self.obey(message, fds).await,
@@ -179,6 +185,13 @@ impl Server {
             member.stop.cancel();
         }
         while self.serving.join_next().await.is_some() {}
+        self.held
+    }
+
+    /// Obeys this worker from now on.
+    fn hold(&mut self, line: Line) {
+        self.held = line.hold().ok();
+        self.host = Host::Worker(line);
     }
 
     async fn next(&mut self) -> Event {
@@ -214,7 +227,7 @@ impl Server {
             return self.members.is_empty();
         }
         self.epoch = epoch;
-        self.host = Host::Worker(line);
+        self.hold(line);
         while let Some((denial, times)) = self.untold.pop_front() {
             self.tell(denial, times).await;
         }

@@ -73,6 +73,11 @@ impl Line {
         Ok(Self(UnixStream::from_std(socket.into())?))
     }
 
+    /// A second descriptor of this end: as long as it is open, the other side sees no end.
+    pub(crate) fn hold(&self) -> io::Result<OwnedFd> {
+        self.0.as_fd().try_clone_to_owned()
+    }
+
     /// The user at the other end.
     pub(crate) fn peer(&self) -> io::Result<u32> {
         Ok(self.0.peer_cred()?.uid())

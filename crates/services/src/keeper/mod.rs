@@ -140,9 +140,7 @@ impl Keeper {
 
     /// Takes over a sandbox that was found running.
     pub(crate) fn adopt(mut self, adopted: Adopted) -> Self {
-        let mut sandbox = adopted.sandbox;
-        sandbox.set_net(&self.site.net());
-        self.sandbox = Some(sandbox);
+        self.sandbox = Some(adopted.sandbox);
         self.frozen = adopted.paused;
         self.take_logs();
         self.next.push_back(Event::Adopted { listening: adopted.listening, paused: adopted.paused });
@@ -151,6 +149,8 @@ impl Keeper {
 
     /// Lives until nothing runs and nobody waits.
     pub(crate) async fn run(mut self) {
+        // Of a sandbox that was adopted. Not before: who adopts holds the lock of the directory.
+        self.judge();
         self.feed();
         loop {
             if self.machine.at_rest() {
