@@ -2,7 +2,7 @@
 //! what its guest is to see.
 //!
 //! ```text
-//! /program    runsc, read-only
+//! /runsc      the program, read-only
 //! /bundle     the description of the guest
 //! /state      where the program keeps its notes; in memory, gone with the walls
 //! /rootfs     the guest's root: layers, or the host's system directories
@@ -26,7 +26,7 @@ use super::view::{self, CannotShow, MEETING, Place, Step, View};
 use crate::disk::Own;
 use crate::programs;
 
-const PROGRAM: &str = "/program";
+const PROGRAM: &str = "/runsc";
 const BUNDLE: &str = "/bundle";
 const STATE: &str = "/state";
 const ROOTFS: &str = "/rootfs";
