@@ -151,6 +151,20 @@ fn what_was_there_before_is_in_it_as_it_was() {
 }
 
 #[test]
+fn another_owner_gets_the_top_and_what_is_in_it_is_left_alone() {
+    let Some(place) = Place::new("another_owner_gets_the_top_and_what_is_in_it_is_left_alone") else {
+        return;
+    };
+    let mounted = place.open(LIMIT).unwrap();
+    assert_eq!(mounted.write("kept", 1).0, MIB);
+    drop(mounted);
+    let want = Want { owner: OWNER + 1, ..wants(LIMIT) };
+    let mounted = Mounted::at(&place.root.path().join("m"), place.image.open(want, &|_| {}).unwrap());
+    let uid = |path: &Path| fs::metadata(path).unwrap().uid();
+    assert_eq!((uid(&mounted.at), uid(&mounted.at.join("kept"))), (OWNER + 1, OWNER));
+}
+
+#[test]
 fn a_crash_at_any_point_loses_nothing() {
     let Some(place) = Place::new("a_crash_at_any_point_loses_nothing") else { return };
     drop(place);

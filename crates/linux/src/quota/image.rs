@@ -200,6 +200,7 @@ impl Image {
         if resized {
             clean(&mount).map_err(self.fail("clean", &image))?;
         }
+        top(&mount).and_then(|root| give(&root, want.owner)).map_err(self.fail("give away", &image))?;
         Ok(mount)
     }
 
@@ -299,18 +300,14 @@ impl Image {
         let fail = || self.fail("fill", new);
         let device = Device::over(new).map_err(fail())?;
         let mount = device.mount().map_err(fail())?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         clean(&mount).map_err(fail())?;
-        let root = openat(&mount, ".", flags, Mode::empty()).map_err(|e| fail()(e.into()))?;
-        let root = File::from(root);
+        let root = top(&mount).map_err(fail())?;
         if moves {
             copy(&self.plain, &root).map_err(self.fail("copy", &self.plain))?;
         } else {
             root.set_permissions(fs::Permissions::from_mode(0o700)).map_err(fail())?;
         }
-        if root.metadata().map_err(fail())?.uid() != owner {
-            fchown(&root, Some(owner), Some(owner)).map_err(fail())?;
-        }
+        give(&root, owner).map_err(fail())?;
         rustix::fs::syncfs(&root).map_err(|e| fail()(e.into()))
     }
 
@@ -353,6 +350,17 @@ impl Image {
         let path = path.to_owned();
         move |source| ImageError::Step { step, path: path.clone(), source }
     }
+}
+
+/// The directory at the top of a mount.
+fn top(mount: &OwnedFd) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(File::from(openat(mount, ".", flags, Mode::empty())?))
+}
+
+/// Gives it to its owner, unless it is that already; what is in it is left alone.
+fn give(root: &File, owner: u32) -> io::Result<()> {
+    if root.metadata()?.uid() == owner { Ok(()) } else { fchown(root, Some(owner), Some(owner)) }
 }
 
 fn is_empty(dir: &Path) -> io::Result<bool> {
