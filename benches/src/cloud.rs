@@ -13,7 +13,8 @@ use serde_json::Value;
 
 use crate::http::PATIENCE;
 
-/// Services that are measured. `hot` is on the host's network, as the application behind nginx is.
+/// Services that are measured, each at the level that its table names: what `auto` chooses depends on what is
+/// installed. `hot` is on the host's network, as the application behind nginx is.
 const CONFIG: &str = r#"
 [settings]
 data_dir = "./data"
@@ -24,34 +25,42 @@ max_size_per_instance = "1G"
 
 [service.chatter]
 command = "./insula-bench chatter"
+isolation = "namespace"
 
 [service.hot]
 command = "./insula-bench app"
+isolation = "namespace"
 network = "host"
 
 # The same behind walls, with the network of its own that services have unless they say otherwise.
 [service.walled]
 command = "./insula-bench app"
+isolation = "namespace"
 
 # The same on a Unix socket.
 [service.unix]
 command = "./insula-bench app {socket}"
+isolation = "namespace"
 
 [service.cold]
 command = "./insula-bench app"
+isolation = "namespace"
 idle_timeout = "50ms"
 
 [service.ice]
 command = "./insula-bench app"
+isolation = "namespace"
 idle_timeout = "50ms"
 sleep = "freeze"
 
 [service.python]
 command = "python3 -m http.server --bind 127.0.0.1 {port}"
+isolation = "namespace"
 idle_timeout = "50ms"
 
 [service.node]
 command = "node server.js"
+isolation = "namespace"
 idle_timeout = "50ms"
 
 [service.bare]
@@ -62,6 +71,7 @@ idle_timeout = "50ms"
 # Each restart shall be the first in a row, and none the last.
 [service.crash]
 command = "./insula-bench app"
+isolation = "namespace"
 restart_window = "100ms"
 
 [service.crashbare]
@@ -71,9 +81,11 @@ restart_window = "100ms"
 
 [service.many]
 command = "./insula-bench app"
+isolation = "namespace"
 
 [service.checked]
 command = "./insula-bench app"
+isolation = "namespace"
 health = { path = "/", interval = "100ms", timeout = "90ms", failures = 100 }
 
 [instances]
