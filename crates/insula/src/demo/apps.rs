@@ -23,7 +23,9 @@ const FILES: [(&str, &str); 8] = [
 ];
 
 /// What the demo serves. Short idle times, so that nobody waits long for a sleep.
-const CONFIG: &str = r#"# Written by `insula demo`: the apps of examples/ with short idle times.
+const CONFIG: &str = r#"# Written by `insula demo`: the apps of examples/ with short idle times, at one level on every host.
+isolation = "namespace"
+
 [settings]
 data_dir = "./data"
 domain = "localhost"

@@ -1,7 +1,7 @@
 //! The attempts themselves.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::symlink;
@@ -16,8 +16,8 @@ use insula_linux::attempt;
 use super::inside::VERB;
 use super::probes::{MEMORY_MB, PIDS, Probe};
 
-/// How long a connection may take; what is dropped on the way would hang.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a connection, and an answer on it, may take; what is dropped on the way would hang.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// Where clouds hand out credentials to whoever asks from within.
 const METADATA: &str = "169.254.169.254:80";
 
@@ -121,7 +121,18 @@ fn write_again(path: &str) -> io::Result<String> {
 
 fn connect(target: &str) -> io::Result<String> {
     let address: SocketAddr = target.parse().map_err(io::Error::other)?;
-    TcpStream::connect_timeout(&address, PATIENCE).map(|_| "connected".to_owned())
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    // A wall may take the connection itself, only to close it once it knows where it was to go.
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(b"insula\n")?;
+    match stream.read(&mut [0; 64]) {
+        Ok(0) => Err(refused("it was closed at once")),
+        Ok(_) => Ok("connected, and answered".to_owned()),
+        Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+            Ok("connected, and stays open".to_owned())
+        }
+        Err(e) => Err(e),
+    }
 }
 
 fn set_user_id(program: &str) -> io::Result<String> {

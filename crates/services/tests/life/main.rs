@@ -134,10 +134,14 @@ impl World {
 
     /// Lets the next health check, due after `interval`, run to its end.
     async fn check(&self, interval: Duration) {
-        let mut closed = self.host.workload("notes:alice").closed();
-        let before = *closed.borrow_and_update();
+        let mut asked = self.host.workload("notes:alice").asked();
+        let before = *asked.borrow_and_update();
         self.pass(interval).await;
-        closed.wait_for(|n| *n > before).await.unwrap();
+        asked.wait_for(|n| *n > before).await.unwrap();
+        // The answer goes through two sockets, which are looked at once in some sixty turns.
+        for _ in 0..32 {
+            self.settle().await;
+        }
     }
 
     /// Waits until no more than these tasks are alive. There is no event for that.

@@ -23,9 +23,8 @@ pub(crate) struct Workload {
     pub(super) committed: watch::Sender<bool>,
     pub(super) events: watch::Sender<VecDeque<Event>>,
     pub(super) ill: watch::Sender<bool>,
-    /// Requests that came, and connections that the other side closed.
+    /// Requests that came.
     pub(super) asked: watch::Sender<usize>,
-    pub(super) closed: watch::Sender<usize>,
     pub(super) lines: mpsc::Sender<LogBatch>,
     pub(super) logs: Mutex<Option<LogStream>>,
     pub(super) acked: watch::Receiver<u64>,
@@ -46,7 +45,6 @@ impl Workload {
             events: watch::Sender::new(VecDeque::new()),
             ill: watch::Sender::new(false),
             asked: watch::Sender::new(0),
-            closed: watch::Sender::new(0),
             lines,
             logs: Mutex::new(Some(LogStream::new(rx, ack))),
             acked,
@@ -81,7 +79,6 @@ impl Workload {
                 buffer.clear();
                 while !buffer.ends_with(b"\r\n\r\n") {
                     if stream.read_buf(&mut buffer).await.unwrap_or(0) == 0 {
-                        self.closed.send_modify(|n| *n += 1);
                         return;
                     }
                 }
@@ -139,11 +136,6 @@ impl Workload {
     /// How many requests came.
     pub(crate) fn asked(&self) -> watch::Receiver<usize> {
         self.asked.subscribe()
-    }
-
-    /// How many connections the other side closed.
-    pub(crate) fn closed(&self) -> watch::Receiver<usize> {
-        self.closed.subscribe()
     }
 
     /// It writes lines, delivered as one batch. `false` when nobody takes them.
