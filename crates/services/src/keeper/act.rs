@@ -126,11 +126,14 @@ impl Keeper {
     }
 
     fn open_gate(&mut self) {
-        if let Some(sandbox) = &self.sandbox {
-            let spec = &self.site.spec;
-            let (name, timeout) = (self.site.name.clone(), spec.request_timeout);
-            self.run = Some(Run::new(name, sandbox.connector(), timeout, spec.protocol));
-        }
+        self.run = self.new_run();
+    }
+
+    /// A run of the sandbox that stands.
+    fn new_run(&self) -> Option<Arc<Run>> {
+        let (spec, name) = (&self.site.spec, self.site.name.clone());
+        let connector = self.sandbox.as_ref()?.connector();
+        Some(Run::new(name, connector, spec.request_timeout, spec.protocol))
     }
 
     fn close_gate(&mut self) {
@@ -151,9 +154,11 @@ impl Keeper {
     }
 
     fn begin_check(&mut self) {
-        let (Some(run), Some(rule)) = (&self.run, &self.site.spec.health) else { return };
+        // A program that has to prove itself is checked before anybody else may come in.
+        let run = self.run.clone().or_else(|| self.new_run());
+        let (Some(run), Some(rule)) = (run, &self.site.spec.health) else { return };
         let host = health::host(&self.site.name, &self.site.shared.plan().config.settings.domain);
-        let (run, path) = (Arc::clone(run), rule.path.clone());
+        let path = rule.path.clone();
         self.check =
             Some(Box::pin(
                 async move { health::check(run, host, path).await.map_err(|e| e.to_string().into()) },

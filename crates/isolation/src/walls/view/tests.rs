@@ -116,6 +116,7 @@ fn the_plan_of_an_ordinary_user_is_as_agreed() {
     file /etc/group
     file /etc/hosts
     file /etc/hostname
+    file /etc/resolv.conf
     proc /proc
     tmpfs /dev 755 1 MiB
     bind /dev/null ro
