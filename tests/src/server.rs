@@ -294,7 +294,11 @@ impl Server {
     pub fn take_over_with(&self, program: &Path) -> Answer {
         let config = self.place.path().join("insula.toml");
         let arguments = ["serve", "--takeover", "--json", "--config", config.to_str().unwrap()];
-        Answer::of_program(program, &self.place.home(), &arguments)
+        // An earlier restart may not be over to its last step: then the server says so.
+        wait_until("the server takes orders", || {
+            let answer = Answer::of_program(program, &self.place.home(), &arguments);
+            (!answer.stderr.contains("starting, stopping or being restarted")).then_some(answer)
+        })
     }
 
     /// Every worker of this server: the one that serves, and those that gave way.

@@ -3,7 +3,9 @@ import os
 import stat
 
 KNOWN = {"null", "zero", "full", "random", "urandom", "tty", "fd", "stdin", "stdout", "stderr", "shm", "ptmx", "pts", "console",
-         "core", "mqueue"}
+         "core", "mqueue",
+         # Of the kernel that gVisor is, not of the host.
+         "fuse"}
 
 
 def use():

@@ -55,7 +55,7 @@ fn it_works_beside_a_daemon() {
 fn the_image_of_a_configured_service_is_not_removed() {
     let place = Place::new();
     let (home, root) = (place.home(), rootfs(&place));
-    let config = place.configure("[service.notes]\nimage = \"own/app:1\"\n");
+    let config = place.configure("[service.notes]\nisolation = \"container\"\nimage = \"own/app:1\"\n");
     Answer::of(&home, &["image", "load", root.to_str().unwrap(), "--name", "own/app:1"]).ok();
     let rm = |more: &[&str]| {
         Answer::of(

@@ -166,6 +166,15 @@ impl Hub {
 
     /// Ends the process and waits for it: its end of the connection closes.
     async fn end(&mut self) {
+        if self.line.is_none() {
+            // An earlier worker may have started one that this one never needed.
+            match self.find().await {
+                Ok(found) => self.line = found.map(Arc::new),
+                Err(error) => {
+                    tracing::debug!(%error, "an egress process that is not this worker's is left alone")
+                }
+            }
+        }
         self.say(&ToEgress::Bye).await;
         if let Some(line) = self.line.take() {
             while let Ok(Ok(Some(_))) = timeout(ANSWER, line.recv::<FromEgress>()).await {}

@@ -113,7 +113,9 @@ async fn cell(scene: &Scene, probe: Probe, tried: Tried) -> anyhow::Result<Cell>
         return skipped("this host has no such thing");
     };
     let control = probe.has_control().then(|| scene.outside(probe, &target));
-    let behind = scene.behind(probe, level, &target).await?;
+    let Some(behind) = scene.behind(probe, level, &target).await? else {
+        return skipped("the host does not see the processes of this level");
+    };
     let verdict = Verdict::of(&behind, control.as_ref(), level.satisfies(probe.stopped_from(root)));
     let detail = match (&control, verdict) {
         (Some(control), Verdict::NotShown) => {

@@ -31,6 +31,8 @@ const LAST_LINES: Duration = Duration::from_secs(2);
 const BYE: Duration = Duration::from_secs(2);
 /// A program that makes containers tells the signal that ended one as its own status, added to this.
 const SIGNALLED: i32 = 128;
+/// The last signal that there is (signal(7)).
+const LAST_SIGNAL: i32 = 64;
 /// How long freezing may take.
 const FREEZE: Duration = Duration::from_secs(5);
 
@@ -151,7 +153,7 @@ impl Walled {
     /// A workload that was killed while the kernel counted a memory kill was killed for its memory.
     fn judge(&self, ended: Ended) -> Exit {
         match ended {
-            Ended::Code(code) if guest::is_guest(self.kind.level) && code > SIGNALLED => {
+            Ended::Code(code) if guest::is_guest(self.kind.level) && told_as_signal(code) => {
                 match oom_kills(&self.body) > self.oom_kills {
                     true => Exit::Oom,
                     false => Exit::Signal(code - SIGNALLED),
@@ -350,6 +352,12 @@ impl Sandbox for Walled {
     fn detach(mut self: Box<Self>) {
         self.body.keep();
     }
+}
+
+/// Whether a program that makes containers tells a signal by this status. A program inside that ends with such a one by
+/// itself cannot be told apart.
+fn told_as_signal(code: i32) -> bool {
+    (SIGNALLED + 1..=SIGNALLED + LAST_SIGNAL).contains(&code)
 }
 
 fn oom_kills(body: &Body) -> u64 {

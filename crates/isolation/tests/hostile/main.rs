@@ -55,7 +55,7 @@ impl Scene {
     }
 
     async fn started(&self) -> Box<dyn Sandbox> {
-        in_time(self.launch()).await.unwrap()
+        in_time(self.launch()).await.unwrap_or_else(|e| panic!("`{}`: {e}", self.what))
     }
 
     /// Nothing is left: no process, no directory, no control group, no descriptor.
