@@ -16,7 +16,12 @@ fn told(server: &Server) -> Vec<String> {
             Some(uid) => format!("{} {uid}", r["who"]["kind"].as_str().unwrap()),
             None => r["who"]["kind"].as_str().unwrap().to_owned(),
         };
-        format!("{who}: {} {} {}", r["path"].as_str().unwrap(), r["status"], r["code"].as_str().unwrap())
+        format!(
+            "{who}: {} {} {}",
+            r["path"].as_str().unwrap(),
+            r["status"],
+            r["code"].as_str().unwrap_or("not over yet")
+        )
     };
     records.iter().filter(|r| r["method"] == "LOCAL").map(line).collect()
 }

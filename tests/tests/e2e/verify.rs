@@ -20,7 +20,8 @@ fn every_level_of_this_host_keeps_what_it_promises() {
         for cell in row["levels"].as_array().unwrap() {
             let (level, verdict) = (cell["level"].as_str().unwrap(), cell["verdict"].as_str().unwrap());
             assert!(verdict != "breached", "{row}");
-            assert!(level == "process" || verdict != "open", "{row}");
+            // What runs in a kernel of its own may do there what it likes.
+            assert!(matches!(level, "process" | "gvisor") || verdict != "open", "{row}");
         }
     }
     for probe in ["host-loopback", "host-abstract", "neighbour-process"] {

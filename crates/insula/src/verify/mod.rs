@@ -116,7 +116,7 @@ async fn cell(scene: &Scene, probe: Probe, tried: Tried) -> anyhow::Result<Cell>
     let Some(behind) = scene.behind(probe, level, &target).await? else {
         return skipped("the host does not see the processes of this level");
     };
-    let verdict = Verdict::of(&behind, control.as_ref(), level.satisfies(probe.stopped_from(root)));
+    let verdict = Verdict::of(&behind, control.as_ref(), probe.is_stopped_at(level, root));
     let detail = match (&control, verdict) {
         (Some(control), Verdict::NotShown) => {
             format!("{}; without a wall: {}", behind.detail, control.detail)

@@ -112,6 +112,9 @@ enum By {
     Ids,
     /// The walls of `namespace` and above.
     Walls,
+    /// The system call filter of `namespace` and `container`. Levels with a kernel of their own let a program do in
+    /// there what it likes.
+    Filter,
 }
 
 /// What is known of an attempt before it is made.
@@ -145,17 +148,17 @@ const ABOUT: [About; 30] = [
     about("raw-socket", "open a raw socket", By::Ids, Aim::Nothing),
     about("own-code", "change the program's own code", By::Ids, Aim::Folder),
     about("kernel-setting", "write to a setting of the kernel", By::Ids, Aim::Nothing),
-    about("device", "make and open a device", By::Ids, Aim::Nothing),
+    about("device", "make and open a device", By::Filter, Aim::Nothing),
     about("set-user-id", "become root by a set-user-id file", By::Always, Aim::SetUserId),
     about("become-root", "become root by asking", By::Ids, Aim::Nothing),
-    about("mount", "mount a file system", By::Walls, Aim::Nothing),
-    about("user-namespace", "make a user namespace", By::Walls, Aim::Nothing),
+    about("mount", "mount a file system", By::Filter, Aim::Nothing),
+    about("user-namespace", "make a user namespace", By::Filter, Aim::Nothing),
     about("enter-network", "enter a network namespace", By::Walls, Aim::Nothing),
     about("change-root", "change its root", By::Ids, Aim::Nothing),
-    about("keyring", "use the kernel's keyrings", By::Walls, Aim::Nothing),
-    about("kernel-map", "load into the kernel (bpf)", By::Walls, Aim::Nothing),
-    about("kernel-counter", "watch the kernel (perf)", By::Walls, Aim::Nothing),
-    about("ring", "make an io_uring", By::Walls, Aim::Nothing),
+    about("keyring", "use the kernel's keyrings", By::Filter, Aim::Nothing),
+    about("kernel-map", "load into the kernel (bpf)", By::Filter, Aim::Nothing),
+    about("kernel-counter", "watch the kernel (perf)", By::Filter, Aim::Nothing),
+    about("ring", "make an io_uring", By::Filter, Aim::Nothing),
     about("clock", "set the clock", By::Ids, Aim::Nothing),
     about("fork-bomb", "start more processes than its limit", By::Always, Aim::Nothing),
     about("memory-bomb", "use more memory than its limit", By::Always, Aim::Nothing),
@@ -182,12 +185,13 @@ impl Probe {
         self.about().aim
     }
 
-    /// The weakest level that promises to stop it, under root or an ordinary user.
-    pub(super) fn stopped_from(self, root: bool) -> Level {
+    /// Whether a level promises to stop it, under root or an ordinary user.
+    pub(super) fn is_stopped_at(self, level: Level, root: bool) -> bool {
         match self.about().by {
-            By::Always => Level::Process,
-            By::Ids if root => Level::Process,
-            By::Ids | By::Walls => Level::Namespace,
+            By::Always => true,
+            By::Ids => root || level.satisfies(Level::Namespace),
+            By::Walls => level.satisfies(Level::Namespace),
+            By::Filter => matches!(level, Level::Namespace | Level::Container),
         }
     }
 
