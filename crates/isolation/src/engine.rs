@@ -11,7 +11,7 @@ use insula_linux::cgroup::{self, Layout};
 use insula_linux::{identity, seccomp};
 use insula_spec::Levels;
 
-use crate::levels::{Container, Gvisor, Namespace, Process};
+use crate::levels::{Gvisor, Namespace, Process};
 use crate::ports::Ports;
 use crate::registry::Registry;
 use crate::walls::{IdMode, Pool, Shared};
@@ -133,7 +133,7 @@ impl Engine {
         Registry::new(vec![
             Arc::new(Process::new(Arc::clone(&self.shared), Arc::clone(&self.pool))),
             Arc::new(Namespace::new(Arc::clone(&self.shared), Arc::clone(&self.pool))),
-            Arc::new(Container::new(Arc::clone(&self.shared), Arc::clone(&self.pool))),
+            Arc::new(Namespace::container(Arc::clone(&self.shared), Arc::clone(&self.pool))),
             Arc::new(Gvisor::new(Arc::clone(&self.shared), Arc::clone(&self.pool))),
         ])
     }

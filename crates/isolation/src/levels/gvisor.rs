@@ -17,10 +17,7 @@ use crate::contract::{
 };
 use crate::limits;
 use crate::programs::{self, Program};
-use crate::walls::{self, IdMode, Pool, SOCKET_INSIDE, Shared};
-
-/// The port inside a network of one's own, where nothing else can be in the way.
-const PORT: u16 = 8080;
+use crate::walls::{self, IdMode, Pool, Shared};
 
 /// The first release, by its date, with the platform `systrap` as its default.
 const OLDEST: u32 = 20_230_801;
@@ -92,11 +89,7 @@ impl Backend for Gvisor {
     }
 
     fn place(&self, instance: &InstanceName, network: Network) -> Result<Placement, LaunchError> {
-        let port = match network {
-            Network::Isolated => PORT,
-            Network::Host => self.shared.ports.take(instance).ok_or(LaunchError::NoPort)?,
-        };
-        Ok(Placement { port, socket: SOCKET_INSIDE.into() })
+        walls::place(&self.shared, instance, network)
     }
 
     fn launch<'a>(&'a self, launch: &'a Launch) -> BoxFuture<'a, Result<Box<dyn Sandbox>, LaunchError>> {

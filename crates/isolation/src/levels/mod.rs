@@ -1,11 +1,9 @@
 //! The levels, one module each.
 
-mod container;
 mod gvisor;
 mod namespace;
 mod process;
 
-pub(crate) use container::Container;
 pub(crate) use gvisor::Gvisor;
 pub(crate) use namespace::Namespace;
 pub(crate) use process::Process;

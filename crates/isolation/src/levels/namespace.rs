@@ -1,5 +1,7 @@
-//! Level `namespace`: own user, pid, mount, network, ipc and uts namespaces, no capability, a system call
-//! filter. The kernel itself is the wall: a kernel exploit is not stopped.
+//! Levels `namespace` and `container`: own user, pid, mount, network, ipc and uts namespaces, no capability, a system
+//! call filter. `container` has a root file system of its own around it: an image, a directory, or the host's system
+//! directories with the files of the kernel covered that tell about the host. The kernel itself is the wall: a kernel
+//! exploit is not stopped.
 
 use std::sync::Arc;
 
@@ -9,33 +11,34 @@ use crate::contract::{
     Adopted, Backend, BoxFuture, Capabilities, Gone, LaunchError, Record, Sandbox, Swept, Unavailable,
 };
 use crate::limits;
-use crate::walls::{self, Pool, SOCKET_INSIDE, Shared};
+use crate::walls::{self, Pool, Shared};
 
-/// The port inside a network of one's own, where nothing else can be in the way.
-const PORT: u16 = 8080;
-
-/// The level on this host.
+/// One of the two levels on this host.
 #[derive(Debug)]
 pub(crate) struct Namespace {
+    level: Level,
     shared: Arc<Shared>,
     pool: Arc<Pool>,
 }
 
 impl Namespace {
     pub(crate) fn new(shared: Arc<Shared>, pool: Arc<Pool>) -> Self {
-        Self { shared, pool }
+        Self { level: Level::Namespace, shared, pool }
+    }
+
+    pub(crate) fn container(shared: Arc<Shared>, pool: Arc<Pool>) -> Self {
+        Self { level: Level::Container, shared, pool }
     }
 }
 
 impl Backend for Namespace {
     fn level(&self) -> Level {
-        Level::Namespace
+        self.level
     }
 
     fn probe(&self) -> Result<Capabilities, Unavailable> {
-        let unavailable = |why: String, hint: &str| {
-            Err(Unavailable { level: Level::Namespace, why, hint: hint.to_owned() })
-        };
+        let unavailable =
+            |why: String, hint: &str| Err(Unavailable { level: self.level, why, hint: hint.to_owned() });
         match std::fs::read_to_string("/proc/sys/user/max_user_namespaces") {
             Ok(text) if text.trim() == "0" => {
                 return unavailable(
@@ -59,17 +62,13 @@ impl Backend for Namespace {
     }
 
     fn place(&self, instance: &InstanceName, network: Network) -> Result<Placement, LaunchError> {
-        let port = match network {
-            Network::Isolated => PORT,
-            Network::Host => self.shared.ports.take(instance).ok_or(LaunchError::NoPort)?,
-        };
-        Ok(Placement { port, socket: SOCKET_INSIDE.into() })
+        walls::place(&self.shared, instance, network)
     }
 
     fn launch<'a>(&'a self, launch: &'a Launch) -> BoxFuture<'a, Result<Box<dyn Sandbox>, LaunchError>> {
         Box::pin(async {
-            limits::check(&self.shared, Level::Namespace, &launch.limits)?;
-            let sandbox = walls::launch(&self.pool, Level::Namespace, launch).await?;
+            limits::check(&self.shared, self.level, &launch.limits)?;
+            let sandbox = walls::launch(&self.pool, self.level, launch).await?;
             Ok(Box::new(sandbox) as Box<dyn Sandbox>)
         })
     }
@@ -79,6 +78,6 @@ impl Backend for Namespace {
     }
 
     fn sweep<'a>(&'a self, known: &'a [Record]) -> BoxFuture<'a, Swept> {
-        Box::pin(limits::sweep(Arc::clone(&self.shared), Level::Namespace, known))
+        Box::pin(limits::sweep(Arc::clone(&self.shared), self.level, known))
     }
 }

@@ -33,13 +33,13 @@ use insula_egress::Egress;
 use insula_frames::Walls;
 use insula_images::Images;
 use insula_linux::cgroup::Layout;
-use insula_spec::{Level, Levels, Network};
+use insula_spec::{InstanceName, Level, Levels, Network, Placement};
 
 pub(crate) use idmap::IdMode;
 pub(crate) use launch::launch;
 pub(crate) use pool::Pool;
-pub(crate) use view::SOCKET_INSIDE;
 
+use crate::contract::LaunchError;
 use crate::ports::Ports;
 
 /// What every set of walls of one installation shares.
@@ -104,6 +104,22 @@ impl Shared {
     pub(crate) fn host_socket(&self, port: u16) -> PathBuf {
         self.socket_root.join(port.to_string()).join(view::SOCKET_NAME)
     }
+}
+
+/// The port inside a network of one's own, where nothing else can be in the way.
+const PORT: u16 = 8080;
+
+/// Where the next workload behind walls with a view listens.
+pub(crate) fn place(
+    shared: &Shared,
+    instance: &InstanceName,
+    network: Network,
+) -> Result<Placement, LaunchError> {
+    let port = match network {
+        Network::Isolated => PORT,
+        Network::Host => shared.ports.take(instance).ok_or(LaunchError::NoPort)?,
+    };
+    Ok(Placement { port, socket: view::SOCKET_INSIDE.into() })
 }
 
 /// What makes walls of one kind different from those of another.
