@@ -425,6 +425,48 @@ fn sighup_applies_a_new_configuration_and_restarts_only_what_changed() {
 }
 
 #[test]
+fn orders_that_come_during_a_planned_restart_are_obeyed_after_it() {
+    let server = Server::start(&app("serve", "", &["a"]));
+    server.get("app:a", "/").expect(200);
+    server.parent().signal(rustix::process::Signal::HUP);
+    wait_until("a new worker is on its way", || (server.workers().len() > 1).then_some(()));
+    let _path = server.place().configure(&app("serve", "", &["a", "late"]));
+    server.parent().signal(rustix::process::Signal::HUP);
+    wait_until("the later configuration is applied", || {
+        (server.cli(&["inspect", "app:late"]).code == 0).then_some(())
+    });
+    let applied: Vec<_> = thread::scope(|scope| {
+        let apply = || server.cli(&["config", "apply"]);
+        let all: Vec<_> = (0..4).map(|_| scope.spawn(apply)).collect();
+        all.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    for answer in applied {
+        answer.ok();
+    }
+    server.get("app:a", "/").expect(200);
+}
+
+#[test]
+fn commands_under_way_are_answered_across_planned_restarts() {
+    let server = Server::start(&app("serve", "", &["a"]));
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let ask = || {
+            while !over.load(Ordering::Relaxed) {
+                server.cli(&["health"]).ok();
+            }
+        };
+        let asking: Vec<_> = (0..3).map(|_| scope.spawn(ask)).collect();
+        let applied: Vec<_> = (0..8).map(|_| server.cli(&["config", "apply"])).collect();
+        over.store(true, Ordering::Relaxed);
+        asking.into_iter().for_each(|one| one.join().unwrap());
+        for answer in applied {
+            answer.ok();
+        }
+    });
+}
+
+#[test]
 fn a_reload_of_a_configuration_that_is_not_valid_is_refused_with_every_reason() {
     let server = Server::start(&app("serve", "", &["a"]));
     let worker = server.worker();

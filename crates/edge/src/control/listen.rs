@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use axum::{Extension, Router};
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -22,6 +24,10 @@ use super::operations::Operations;
 
 /// Time after an accept that failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Time for the first request of a connection that was accepted before the API had to end. Whoever connects asks
+/// at once.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
 /// What the control socket takes.
 #[derive(Debug, Clone, Copy)]
@@ -148,18 +154,28 @@ pub(super) fn http(head_timeout: Duration) -> http1::Builder {
     http
 }
 
-/// Serves one connection.
+/// Serves one connection. Once `stop` is cancelled it ends after the request in hand, or after its first one.
 pub(super) async fn connection(
     http: &http1::Builder,
     stream: UnixStream,
     app: Router,
     stop: CancellationToken,
 ) {
-    let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
-    let mut connection = std::pin::pin!(connection);
+    let asked = CancellationToken::new();
+    let app = TowerToHyperService::new(app);
+    let app = service_fn(|request| {
+        asked.cancel();
+        app.call(request)
+    });
+    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), app));
+    let over = async {
+        stop.cancelled().await;
+        // Whether or not the request came: that is all the time it has.
+        timeout(FIRST_REQUEST, asked.cancelled()).await.ok();
+    };
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
+        () = over => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

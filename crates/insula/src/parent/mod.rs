@@ -95,6 +95,7 @@ pub(crate) fn serve(
         unwritten: VecDeque::new(),
         swap: None,
         asked_meanwhile: 0,
+        reload_meanwhile: false,
         began: Instant::now(),
         deadline: None,
         rebirth: None,
@@ -133,6 +134,8 @@ struct Parent {
     swap: Option<Swap>,
     /// Requests to stop that came during it.
     asked_meanwhile: usize,
+    /// Whether a signal to apply the configuration came when that could not be begun.
+    reload_meanwhile: bool,
     /// The new program is to take the parent's place, too, as soon as nothing else is to be done.
     rebirth: Option<Rebirth>,
     began: Instant,
@@ -163,6 +166,7 @@ impl Parent {
                     self.perform(action, &mut events);
                 }
             }
+            self.remember_reload()?;
             self.be_reborn();
             self.wait(&mut events)?;
         }

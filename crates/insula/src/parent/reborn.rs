@@ -99,6 +99,7 @@ impl Parent {
     pub(super) fn be_reborn(&mut self) {
         let Some(rebirth) = self.rebirth.take() else { return };
         if self.current.program.is_some() && self.supervisor.is_serving() {
+            self.send_away();
             let Err(error) = self.become_new(rebirth.visitor.as_ref(), &rebirth.report);
             tracing::error!("{error:#}; the old program goes on as the parent of the new worker");
         }
@@ -296,6 +297,7 @@ impl Parts {
             unwritten: VecDeque::new(),
             swap: None,
             asked_meanwhile: 0,
+            reload_meanwhile: false,
             rebirth: None,
             began: Instant::now(),
             deadline: None,

@@ -5,8 +5,10 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use anyhow::Context;
 use insula_spec::Config;
 use insula_spec::config::ConfigError;
+use rustix::process::{Signal, getpid, kill_process};
 
 use super::door::{Outcome, Request, VERSION, Visitor};
 use super::generation::Generation;
@@ -22,6 +24,9 @@ use crate::lifeline::{Report, ToWorker};
 
 /// Why a request was not even begun.
 const BUSY: &str = "the server is starting, stopping or being restarted";
+
+/// What to do then.
+const AGAIN: &str = "try again in a moment";
 
 /// Why the configuration cannot be applied.
 #[derive(Debug)]
@@ -106,6 +111,10 @@ impl Parent {
         let (ending, refused) = match self.reread() {
             Ok((_, _, changes)) if dry_run => (Ending::done(), Outcome::Planned(changes)),
             Ok((plan, text, changes)) => match self.busy() {
+                Some(_) if visitor.is_none() => {
+                    tracing::info!("the configuration is applied as soon as the server can");
+                    return self.reload_meanwhile = true;
+                }
                 Some(refusal) => (Ending::refused("busy"), refusal),
                 None => match self.current.reconfigured(plan, &text) {
                     Ok(next) => return self.begin(next, (visitor, deed), Some(changes), events),
@@ -153,9 +162,26 @@ impl Parent {
         Ok((next, text, changes))
     }
 
+    /// Has a signal that came too early come again, now that it can be obeyed: to this program or, where a new one is
+    /// about to take its place, to that.
+    pub(super) fn remember_reload(&mut self) -> anyhow::Result<()> {
+        if self.reload_meanwhile && self.busy().is_none() {
+            self.reload_meanwhile = false;
+            kill_process(getpid(), Signal::HUP).context("cannot signal this process")?;
+        }
+        Ok(())
+    }
+
+    /// Sends away those who wait for the end of a planned restart that ends with another program.
+    pub(super) fn send_away(&mut self) {
+        for visitor in self.visitors.drain(..) {
+            visitor.answer(&Outcome::refused(BUSY, AGAIN));
+        }
+    }
+
     fn busy(&self) -> Option<Outcome> {
         let free = self.swap.is_none() && self.supervisor.is_serving();
-        (!free).then(|| Outcome::refused(BUSY, "try again in a moment"))
+        (!free).then(|| Outcome::refused(BUSY, AGAIN))
     }
 
     fn begin(

@@ -49,7 +49,9 @@ impl Parent {
         }
         // From the last one on, so that the places of the others stay the same.
         for at in (0..self.visitors.len()).rev().filter(|at| spoke.contains(&Source::Visitor(*at))) {
-            self.hear_visitor(at, events);
+            if self.swap.is_none() {
+                self.hear_visitor(at, events);
+            }
         }
         if spoke.contains(&Source::Door) {
             self.let_in()?;
@@ -95,7 +97,9 @@ impl Parent {
         watched.extend(self.worker.as_ref().and_then(Worker::messages).map(|fd| (Source::Worker, fd)));
         let standby = swap.and_then(|s| s.standby.as_ref()).and_then(Worker::messages);
         watched.extend(standby.map(|fd| (Source::Standby, fd)));
-        watched.extend(self.visitors.iter().enumerate().map(|(at, v)| (Source::Visitor(at), v.as_fd())));
+        // During a planned restart they wait for its end, which is soon.
+        let visitors = self.visitors.iter().enumerate().filter(|_| swap.is_none());
+        watched.extend(visitors.map(|(at, v)| (Source::Visitor(at), v.as_fd())));
         watched.push((Source::Door, self.door.as_fd()));
         let deadline =
             [self.deadline, swap.map(|s| s.deadline), self.notifier.deadline()].into_iter().flatten().min();
