@@ -1,14 +1,13 @@
 //! Who is told when something goes wrong.
 
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
 
-use insula_tests::{Answer, Place, Server, free_port, system_program, wait_until};
+use insula_tests::{Answer, Place, Server, free_port, wait_until};
 use serde_json::Value;
 
 use crate::common::app;
+use crate::helper::Helper;
 
 /// Takes alerts, checks each signature with the key, writes one JSON object a line. It answers with the
 /// statuses that the path names, one after the other, the last one for ever. It ends with its input.
@@ -45,37 +44,10 @@ sys.stdin.read()
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 
-/// A program that takes alerts. It ends with this.
-struct Receiver {
-    child: Child,
-    input: Option<ChildStdin>,
-}
-
-impl Receiver {
-    fn start(place: &Place, port: u16) -> Self {
-        let program = system_program("python3").unwrap();
-        let mut child = Command::new(program)
-            .args(["-c", RECEIVER])
-            .arg(key(place))
-            .arg(port.to_string())
-            .arg(place.path().join("taken"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "there\n");
-        let input = child.stdin.take();
-        Self { child, input }
-    }
-}
-
-impl Drop for Receiver {
-    fn drop(&mut self) {
-        drop(self.input.take());
-        self.child.wait().unwrap();
-    }
+/// A program that takes alerts.
+fn receiver(place: &Place, port: u16) -> Helper {
+    let [key, taken] = [key(place), place.path().join("taken")].map(|path| path.to_str().unwrap().to_owned());
+    Helper::start(place, RECEIVER, &[key, port.to_string(), taken])
 }
 
 fn key(place: &Place) -> PathBuf {
@@ -122,7 +94,7 @@ fn fails(server: &Server) {
 fn a_crash_loop_is_told_once_signed_and_with_what_to_do() {
     let (place, port) = (Place::new(), free_port());
     drop(key(&place));
-    let receiver = Receiver::start(&place, port);
+    let receiver = receiver(&place, port);
     let server = looping(place, &hook(port, "200", "\"restart_loop\", \"failed\""));
     fails(&server);
     let alerts =
@@ -153,7 +125,7 @@ fn a_receiver_that_was_down_is_told_later_although_the_worker_was_killed() {
     let worker = server.worker();
     worker.kill();
     server.wait_worker_after(&worker);
-    let receiver = Receiver::start(server.place(), port);
+    let receiver = receiver(server.place(), port);
     wait_until("it was told", || (listed(&server)["delivered"] == 1).then_some(()));
     let alerts = taken(server.place());
     assert_eq!(alerts.len(), 1, "{alerts:?}");
@@ -165,7 +137,7 @@ fn a_receiver_that_was_down_is_told_later_although_the_worker_was_killed() {
 fn what_may_pass_is_sent_again_under_the_same_id_and_what_is_gone_is_given_up() {
     let (place, port) = (Place::new(), free_port());
     drop(key(&place));
-    let receiver = Receiver::start(&place, port);
+    let receiver = receiver(&place, port);
     let server = looping(place, &hook(port, "503,410,302,200", "\"failed\""));
     for given_up in 1..=2 {
         fails(&server);
@@ -186,7 +158,7 @@ fn what_may_pass_is_sent_again_under_the_same_id_and_what_is_gone_is_given_up() 
 fn a_test_is_sent_without_a_daemon_and_its_answer_is_the_exit_code() {
     let (place, port) = (Place::new(), free_port());
     drop(key(&place));
-    let _receiver = Receiver::start(&place, port);
+    let _receiver = receiver(&place, port);
     let config = place.configure(&(app("serve", "", &[]) + &hook(port, "200,500", "\"failed\"")));
     let ask = |name: &str| {
         Answer::of(&place.home(), &["alerts", "test", name, "--config", config.to_str().unwrap(), "--json"])

@@ -1,13 +1,11 @@
 //! The table in SECURITY.md says what each level stops. Here its rows are tried, so that a `no` which does not
 //! hold is found, and a `yes` which is not needed any more, too.
 
-use std::fs;
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::Path;
 
-use insula_tests::{cgroups_writable, is_root, skip, system_program};
+use insula_tests::{cgroups_writable, is_root, skip};
 
 use crate::scene::{SECRET, Scene};
 
@@ -130,9 +128,6 @@ fn a_set_user_id_file() {
         skip!("only root can make a set-user-id file of root");
     }
     let scene = Scene::set();
-    let program = scene.server.place().apps().join("id");
-    fs::copy(system_program("id").unwrap(), &program).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o4755)).unwrap();
-    let tries = || vec![("setuid", program.to_str().unwrap().to_owned())];
+    let tries = || vec![("setuid", scene.set_user_id_program())];
     holds(&scene, "become root by a set-user-id file", tries(), tries());
 }

@@ -20,6 +20,7 @@ mod disk;
 mod egress;
 mod faults;
 mod grpc;
+mod helper;
 mod hostile;
 mod http;
 mod images;

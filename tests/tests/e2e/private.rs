@@ -1,12 +1,12 @@
 //! The command line over `https`, and a host that cannot tell of listens.
 
-use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use insula_tests::{Answer, Place, Server, free_port, program, skip, system_program};
 
 use crate::common::app;
+use crate::helper::Helper;
 
 /// Makes an authority of one's own and a certificate of it for `localhost`.
 const MAKE: &str = r#"set -e
@@ -43,29 +43,9 @@ print("there", flush=True)
 sys.stdin.read()
 "#;
 
-struct Relay(Child);
-
-impl Relay {
-    fn start(server: &Server, port: u16) -> Self {
-        let mut child = Command::new(system_program("python3").unwrap())
-            .args(["-c", RELAY, &port.to_string(), &server.address().port().to_string()])
-            .current_dir(server.place().path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "there\n");
-        Self(child)
-    }
-}
-
-impl Drop for Relay {
-    fn drop(&mut self) {
-        drop(self.0.stdin.take());
-        self.0.wait().unwrap();
-    }
+fn relay(server: &Server, port: u16) -> Helper {
+    let ports = [port, server.address().port()].map(|port| port.to_string());
+    Helper::start(server.place(), RELAY, &ports)
 }
 
 #[test]
@@ -78,7 +58,7 @@ fn the_command_line_speaks_tls_with_whom_it_believes() {
     let made = Command::new("sh").args(["-c", MAKE]).current_dir(&dir).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let port = free_port();
-    let _relay = Relay::start(&server, port);
+    let _relay = relay(&server, port);
     let token = server.cli(&["token", "create", "--name", "test"]).ok().stdout.trim().to_owned();
     let ask = |host: &str, authority: Option<PathBuf>| -> Answer {
         let mut command = Command::new(program());

@@ -7,6 +7,8 @@
 //! outside    the probe script run by the test itself     no wall at all
 //! ```
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command};
 
 use insula_tests::{Server, system_program};
@@ -39,6 +41,14 @@ impl Scene {
             server.get(name, "/health").expect(200);
         }
         Self { server }
+    }
+
+    /// A copy of `id` beside the apps that runs as root for whoever starts it. Only root can make it.
+    pub(crate) fn set_user_id_program(&self) -> String {
+        let program = self.server.place().apps().join("id");
+        fs::copy(system_program("id").unwrap(), &program).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o4755)).unwrap();
+        program.to_str().unwrap().to_owned()
     }
 
     /// What a probe answers as part of an app.

@@ -5,10 +5,9 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 
-use insula_tests::{Server, is_root, skip, system_program};
+use insula_tests::{Server, is_root, skip};
 use serde_json::Value;
 
 use crate::common::services;
@@ -177,10 +176,7 @@ fn nothing_inside_becomes_root() {
         skip!("only root can make a set-user-id file of root");
     }
     let scene = Scene::set();
-    let program = scene.server.place().apps().join("id");
-    fs::copy(system_program("id").unwrap(), &program).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o4755)).unwrap();
-    let program = program.to_str().unwrap();
+    let program = &scene.set_user_id_program();
     let ordinary = ["setpriv", "--reuid=4242", "--regid=4242", "--clear-groups"];
     scene.wall_holds("setuid", program);
     assert_eq!(scene.outside(&ordinary, "setuid", program)["through"], true);

@@ -12,6 +12,8 @@
 //! before the weights or after them. One service, or one tenant, has one deploy at a time.
 
 mod error;
+#[cfg(test)]
+mod fixtures;
 mod healthy;
 mod order;
 mod roll;

@@ -83,15 +83,8 @@ pub(super) fn moved(
 
 #[cfg(test)]
 mod tests {
+    use super::super::fixtures::{id, weights};
     use super::*;
-
-    fn id(text: &str) -> InstanceId {
-        text.parse().unwrap()
-    }
-
-    fn weights(all: &[(&str, u8)]) -> BTreeMap<InstanceId, u8> {
-        all.iter().map(|(text, weight)| (id(text), *weight)).collect()
-    }
 
     #[test]
     fn a_first_version_takes_everything_and_a_second_one_nothing() {

@@ -101,15 +101,8 @@ pub(super) fn shared(
 
 #[cfg(test)]
 mod tests {
+    use super::super::fixtures::{id, weights};
     use super::*;
-
-    fn id(text: &str) -> InstanceId {
-        text.parse().unwrap()
-    }
-
-    fn weights(all: &[(&str, u8)]) -> BTreeMap<InstanceId, u8> {
-        all.iter().map(|(text, weight)| (id(text), *weight)).collect()
-    }
 
     #[test]
     fn steps_grow_to_all() {
