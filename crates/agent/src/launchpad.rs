@@ -12,7 +12,7 @@ use std::os::unix::net::UnixStream;
 use insula_frames::{LaunchPlan, Step, ToAgent};
 use insula_linux::fork::{self, Fork};
 use insula_linux::seccomp::Listens;
-use insula_linux::{credentials, scm, seccomp, signals};
+use insula_linux::{credentials, landlock, scm, seccomp, signals};
 use rustix::process::{Pid, Resource, Rlimit};
 
 use crate::stage0::join;
@@ -144,6 +144,10 @@ fn get_ready(control: &UnixStream, groups: &[OwnedFd], filters: &[Vec<u8>]) -> R
     let fds: Vec<_> = listens.iter().map(AsFd::as_fd).collect();
     scm::send(control, &[READY], &fds).map_err(at(Step::Filter))?;
     drop(listens);
+    if !filters.is_empty() {
+        // A second wall where there are others. Not every kernel has it; the host tells where it is not.
+        landlock::keep_to_itself().map_err(at(Step::Filter))?;
+    }
     filters.iter().try_for_each(|filter| seccomp::install(filter)).map_err(at(Step::Filter))
 }
 

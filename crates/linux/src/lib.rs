@@ -17,6 +17,7 @@ pub mod credentials;
 pub mod fork;
 #[cfg(feature = "host")]
 pub mod inherited;
+pub mod landlock;
 pub mod loopback;
 pub mod mount;
 pub mod overlay;

@@ -10,7 +10,7 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use insula_tests::{Server, is_root, skip};
 use serde_json::Value;
 
-use crate::common::services;
+use crate::common::{escaped, services};
 use crate::scene::{SECRET, Scene, Sleeper};
 
 #[test]
@@ -168,6 +168,28 @@ fn programs_and_counters_in_the_kernel_are_refused() {
         }
         assert_eq!(outside["through"], true, "the control of `{probe}`: {outside}");
     }
+}
+
+#[test]
+fn on_the_network_of_the_host_its_abstract_sockets_are_out_of_reach() {
+    let server = Server::start(&services(&[
+        ("walled", "serve", "isolation = \"namespace\"\nnetwork = \"host\"", &["a"]),
+        ("bare", "serve", "isolation = \"process\"\nnetwork = \"host\"", &["a"]),
+    ]));
+    let doctor = server.cli(&["doctor", "--json"]).json();
+    let landlock =
+        doctor["checks"].as_array().unwrap().iter().find(|check| check["what"] == "landlock").unwrap();
+    if landlock["verdict"] != "good" {
+        skip!("this kernel has no scopes of Landlock");
+    }
+    let name = format!("insula-e2e-{}", std::process::id());
+    let _listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+    let through = |app: &str| {
+        let path = format!("/probe?name=abstract&target={}", escaped(&name));
+        server.get(app, &path).expect(200).json()["through"].clone()
+    };
+    assert_eq!(through("walled:a"), false);
+    assert_eq!(through("bare:a"), true, "the control");
 }
 
 #[test]

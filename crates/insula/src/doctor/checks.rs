@@ -26,8 +26,10 @@ pub(super) fn host() -> Vec<Check> {
         control_groups(),
         subordinate_ids(),
         seccomp(),
+        landlock(),
         proc_mount(),
         open_files(getrlimit(Resource::Nofile).maximum),
+        engines(),
     ]
 }
 
@@ -119,6 +121,33 @@ fn seccomp() -> Check {
         Ok(actions) if actions.split_whitespace().any(|a| a == "errno") => good(what, "filters can be set"),
         _ => not(what, Verdict::Bad, "no filters", "use a kernel with CONFIG_SECCOMP_FILTER"),
     }
+}
+
+fn landlock() -> Check {
+    let what = "landlock";
+    match insula_linux::landlock::is_there() {
+        Ok(true) => good(what, "abstract sockets and signals of others are out of reach"),
+        Ok(false) => {
+            let hint = "use Linux 6.12 or newer with CONFIG_SECURITY_LANDLOCK, or no `network = \"host\"`";
+            not(what, Verdict::Poor, "no scopes: `network = \"host\"` shares abstract Unix sockets", hint)
+        }
+        Err(e) => not(
+            what,
+            Verdict::Poor,
+            e.to_string(),
+            "see whether `landlock` stands in /sys/kernel/security/lsm",
+        ),
+    }
+}
+
+/// Engines that others use for containers. Insula needs none of them, and an operator may wonder.
+fn engines() -> Check {
+    let found: Vec<_> = ["docker", "podman", "nerdctl"].into_iter().filter(|tool| on_path(tool)).collect();
+    let text = match &*found {
+        [] => "none, and none is needed".to_owned(),
+        all => format!("{}: not used, images are run without", all.join(", ")),
+    };
+    good("container engines", text)
 }
 
 /// An over-mounted part of /proc keeps an unprivileged user from mounting a fresh one.
