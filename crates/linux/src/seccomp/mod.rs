@@ -25,6 +25,8 @@ mod docker;
 mod install;
 mod listens;
 #[cfg(feature = "host")]
+pub mod oci;
+#[cfg(feature = "host")]
 mod profile;
 #[cfg(feature = "host")]
 pub mod table;

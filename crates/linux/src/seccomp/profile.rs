@@ -44,16 +44,20 @@ impl ProfileError {
 /// # Errors
 /// When there is no table for this architecture.
 pub fn default_profile() -> Result<Vec<Program>, ProfileError> {
+    Ok(vec![opened(&[])?])
+}
+
+/// The filter with these calls allowed, whatever their arguments.
+pub(super) fn opened(open: &[&str]) -> Result<Program, ProfileError> {
     let (target, audit) = architecture()?;
-    let filter = SeccompFilter::new(
-        rules().map_err(ProfileError::Compile)?,
-        SeccompAction::Errno(errno(libc::EPERM)),
-        SeccompAction::Allow,
-        target,
-    );
+    let mut rules = rules().map_err(ProfileError::Compile)?;
+    let listed = REFUSED.iter().flat_map(|group| group.calls).chain(CONDITIONAL.iter().map(|c| &c.call));
+    rules.extend(listed.filter(|call| open.contains(&call.name)).map(|call| (call.nr, Vec::new())));
+    let filter =
+        SeccompFilter::new(rules, SeccompAction::Errno(errno(libc::EPERM)), SeccompAction::Allow, target);
     let body = filter.and_then(BpfProgram::try_from).map_err(ProfileError::Compile)?;
     // Jumps are relative, so one program may simply follow another that falls through.
-    Ok(vec![gate(audit).iter().chain(&body).flat_map(bytes).collect()])
+    Ok(gate(audit).iter().chain(&body).flat_map(bytes).collect())
 }
 
 fn architecture() -> Result<(TargetArch, u32), ProfileError> {
@@ -140,7 +144,7 @@ fn bytes(instruction: &sock_filter) -> [u8; 8] {
 }
 
 /// `libc` has the operation codes as `u32`; each fits in the 16 bits of an instruction.
-const fn code_of(code: u32) -> u16 {
+pub(super) const fn code_of(code: u32) -> u16 {
     (code & 0xffff) as u16
 }
 
