@@ -60,3 +60,11 @@ pub(crate) fn escaped(text: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
     text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
+
+/// Whether the host has this level; else why not.
+pub(crate) fn lacks(server: &Server, level: &str) -> Option<String> {
+    let report = server.cli(&["doctor", "--json"]).json();
+    let levels = report["levels"].as_array().unwrap().clone();
+    let found = levels.iter().find(|found| found["level"] == level).unwrap();
+    found["why_not"].as_str().map(ToOwned::to_owned)
+}

@@ -6,15 +6,7 @@ use std::path::{Path, PathBuf};
 
 use insula_tests::{Place, Server, is_root, skip};
 
-use crate::common::{app, number};
-
-/// Whether the host has this level; else why not.
-fn lacks(server: &Server, level: &str) -> Option<String> {
-    let report = server.cli(&["doctor", "--json"]).json();
-    let levels = report["levels"].as_array().unwrap().clone();
-    let found = levels.iter().find(|found| found["level"] == level).unwrap();
-    found["why_not"].as_str().map(ToOwned::to_owned)
-}
+use crate::common::{app, lacks, number};
 
 /// A root file system of one static program.
 fn rootfs(place: &Place) -> Option<PathBuf> {

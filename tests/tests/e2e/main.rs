@@ -28,6 +28,7 @@ mod languages;
 mod limits;
 mod logs;
 mod observe;
+mod postgres;
 mod private;
 mod quota;
 mod scene;
