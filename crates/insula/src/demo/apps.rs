@@ -22,6 +22,9 @@ const FILES: [(&str, &str); 8] = [
     ("chat/server.js", include_str!("../../../../examples/chat/server.js")),
 ];
 
+/// Behind the word that is changed for another level.
+pub(super) const THE_WORD: &str = "    # the word that the demo changes";
+
 /// What the demo serves. Short idle times, so that nobody waits long for a sleep.
 const CONFIG: &str = r#"# Written by `insula demo`: the apps of examples/ with short idle times, at one level on every host.
 isolation = "namespace"
@@ -58,6 +61,17 @@ command = "node server.js"
 workdir = "./chat"
 idle_timeout = "700ms"
 
+# The notes once more, as they are at each level.
+[service.word]
+command = "python3 app.py"
+workdir = "./notes"
+health = "/health"
+idle_timeout = "700ms"
+isolation = "process"    # the word that the demo changes
+
+[service.word.env]
+DATABASE_PATH = "{data_dir}/{id}/notes.db"
+
 [service.cache]
 command = "redis-server --port {port} --dir {data_dir}/{id} --appendonly yes --save ''"
 idle_timeout = "700ms"
@@ -70,6 +84,7 @@ notes = ["alice", "bob", "carol"]
 hello = ["web"]
 chat = ["lobby"]
 cache = ["alice"]
+word = ["dora"]
 "#;
 
 /// A folder of the demo's own; removed at the end unless it is to be kept.
@@ -146,6 +161,7 @@ mod tests {
         let text = CONFIG.replace("CACHE_PORT", "6379");
         Config::parse(&text, Path::new("/demo/insula.toml")).unwrap();
         assert!(Config::parse(CONFIG, Path::new("/demo/insula.toml")).is_err(), "the port was not needed");
+        assert_eq!(CONFIG.lines().filter(|line| line.ends_with(THE_WORD)).count(), 1);
     }
 
     #[test]

@@ -33,6 +33,7 @@ impl Finding {
 pub(super) struct Report {
     printer: Printer,
     good: usize,
+    skipped: usize,
     bad: Vec<String>,
 }
 
@@ -40,7 +41,7 @@ impl Report {
     /// Prints the head of the table.
     pub(super) fn begin(printer: Printer) -> anyhow::Result<Self> {
         printer.text(&row(["STEP", "MEASURED", "WANTED"], ""))?;
-        Ok(Self { printer, good: 0, bad: Vec::new() })
+        Ok(Self { printer, good: 0, skipped: 0, bad: Vec::new() })
     }
 
     /// Prints the row of one step. A step that could not be done is not as it should be.
@@ -58,12 +59,20 @@ impl Report {
         self.printer.text(&row([step, &finding.measured, &finding.wanted], verdict))
     }
 
+    /// Prints the row of a step that this host cannot show.
+    pub(super) fn skipped(&mut self, step: &str, why: &str) -> anyhow::Result<()> {
+        self.skipped += 1;
+        let [first, ..] = WIDTHS;
+        self.printer.text(&format!("{step:first$}skipped: {why}"))
+    }
+
     /// Prints the sum; the exit code says whether everything is as it should be.
     pub(super) fn finish(self) -> anyhow::Result<ExitCode> {
         for bad in &self.bad {
             self.printer.text(&format!("NOT OK  {bad}"))?;
         }
-        self.printer.text(&format!("{} ok, {} not ok", self.good, self.bad.len()))?;
+        let skipped = if self.skipped == 0 { String::new() } else { format!(", {} skipped", self.skipped) };
+        self.printer.text(&format!("{} ok, {} not ok{skipped}", self.good, self.bad.len()))?;
         Ok(if self.bad.is_empty() { Exit::Ok } else { Exit::Failed }.into())
     }
 }
@@ -102,7 +111,8 @@ mod tests {
     #[test]
     fn a_bad_row_makes_a_bad_exit() {
         let finish = |good| {
-            let mut report = Report { printer: Printer { json: false }, good: 0, bad: Vec::new() };
+            let mut report =
+                Report { printer: Printer { json: false }, good: 0, skipped: 0, bad: Vec::new() };
             report.row("step", Ok(Finding::new(1, 2, good))).unwrap();
             report.finish().unwrap()
         };

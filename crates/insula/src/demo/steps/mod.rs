@@ -2,6 +2,7 @@
 
 mod end;
 mod kills;
+mod levels;
 mod sleep;
 mod streams;
 mod takeover;
@@ -32,5 +33,6 @@ pub(super) async fn all(scene: &Scene, report: &mut Report) -> anyhow::Result<()
     report.row("kill -9 of an app under load", kills::app(scene).await)?;
     kills::worker(scene, report).await?;
     versions::versions(scene, report).await?;
-    takeover::planned(scene, report).await
+    takeover::planned(scene, report).await?;
+    levels::levels(scene, report).await
 }
