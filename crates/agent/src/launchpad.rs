@@ -183,7 +183,11 @@ fn read_plan(mut control: &UnixStream) -> io::Result<Option<LaunchPlan>> {
 /// Becomes the workload, when it is time. Returns if the agent went away, and with what failed.
 fn execute(mut control: &UnixStream, plan: &LaunchPlan) -> Result<(), Failure> {
     match control.read_exact(&mut [0]) {
-        Ok(()) => Err((Step::Exec, fork::exec(&plan.argv, &plan.env, path_of(&plan.env)))),
+        Ok(()) => {
+            // Last of all: what the agent does for a start need not be allowed by them.
+            plan.filters.iter().try_for_each(|filter| seccomp::install(filter)).map_err(at(Step::Filter))?;
+            Err((Step::Exec, fork::exec(&plan.argv, &plan.env, path_of(&plan.env))))
+        }
         Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
         Err(e) => Err((Step::Exec, e)),
     }

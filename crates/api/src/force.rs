@@ -14,6 +14,9 @@ pub struct InForce {
     pub no_new_privs: bool,
     /// How many system call filters are installed.
     pub filters: u32,
+    /// The operator's filter, file and digest; nothing where it is Insula's own list, or none at all.
+    #[serde(default)]
+    pub profile: Option<String>,
     /// Ids inside and on the host: `inside host count`.
     pub id_map: String,
     /// File system of its root, and whether it can be written.

@@ -29,13 +29,16 @@ pub struct LaunchPlan {
     pub wall: bool,
     /// Where it will listen.
     pub probe: Probe,
+    /// Further system call filters, installed right before the program is executed.
+    pub filters: Vec<Vec<u8>>,
     /// Whether a spill file travels beside the frame (first launch of a shell).
     pub spill: bool,
 }
 
 impl fmt::Debug for LaunchPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { argv, env, cwd, ids, groups, view, open_files, stop_signal, wall, probe, spill } = self;
+        let Self { argv, env, cwd, ids, groups, view, open_files, stop_signal, wall, probe, filters, spill } =
+            self;
         let names: Vec<_> = env.iter().map(|pair| pair.split('=').next().unwrap_or_default()).collect();
         f.debug_struct("LaunchPlan")
             .field("argv", argv)
@@ -48,6 +51,7 @@ impl fmt::Debug for LaunchPlan {
             .field("stop_signal", stop_signal)
             .field("wall", wall)
             .field("probe", probe)
+            .field("filters", &filters.len())
             .field("spill", spill)
             .finish()
     }
@@ -222,7 +226,11 @@ impl LaunchPlan {
             w.i32(*n);
         });
         w.bool(self.wall);
-        w.u16(self.probe.port).text(&self.probe.socket).bool(self.spill);
+        w.u16(self.probe.port).text(&self.probe.socket);
+        w.list(&self.filters, |w, filter| {
+            w.bytes(filter);
+        });
+        w.bool(self.spill);
     }
 
     pub(crate) fn read(r: &mut Reader<'_>) -> Result<Self, Malformed> {
@@ -237,6 +245,7 @@ impl LaunchPlan {
             stop_signal: r.option(Reader::i32)?,
             wall: r.bool()?,
             probe: Probe { port: r.u16()?, socket: r.text()? },
+            filters: r.list(|r| Ok(r.bytes()?.to_vec()))?,
             spill: r.bool()?,
         })
     }

@@ -45,6 +45,7 @@ fn plan() -> LaunchPlan {
         open_files: Some(64),
         stop_signal: Some(2),
         wall: true,
+        filters: vec![vec![6, 0, 0, 0, 0, 0, 0xff, 0x7f]],
         probe: Probe { port: 8080, socket: "/run/app.sock".into() },
         spill: true,
     }

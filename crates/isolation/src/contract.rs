@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::logs::LogStream;
 use crate::stream::Stream;
+use crate::walls::FilterError;
 
 /// A future that a trait object can return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -167,6 +168,9 @@ pub struct Record {
     pub network: Network,
     /// Absolute paths of its control group leaves; empty where there are none.
     pub cgroups: Vec<PathBuf>,
+    /// The operator's system call filter, file and digest; `None` where it is Insula's own list.
+    #[serde(default)]
+    pub filter: Option<String>,
 }
 
 /// A sandbox found again, and what it was doing.
@@ -237,6 +241,15 @@ pub enum LaunchError {
         #[source]
         source: io::Error,
     },
+    /// The file in `seccomp` is not used.
+    #[error("cannot use the system call filter `{}`", file.display())]
+    Filter {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        #[source]
+        source: FilterError,
+    },
     /// The tenant's directory cannot be had with its limit.
     #[error("cannot bound the tenant's directory")]
     Disk(#[from] ImageError),
@@ -262,6 +275,7 @@ impl LaunchError {
             Self::Walls { .. } | Self::Agent(_) => {
                 "run `insula doctor` to see what this host lacks".to_owned()
             }
+            Self::Filter { source, .. } => source.hint(),
             Self::Disk(e) => e.hint(),
             Self::NoPort => "stop instances with `network = \"host\"`, or use the default network".to_owned(),
         }

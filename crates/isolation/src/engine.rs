@@ -100,6 +100,7 @@ impl Engine {
 
     fn on(layout: Layout, config: EngineConfig) -> Result<Self, EngineError> {
         let filters = seccomp::default_profile().map_err(EngineError::Filter)?;
+        let opened = vec![seccomp::oci::floor().map_err(EngineError::Filter)?];
         let ids = IdMode::detect();
         let socket_root = if ids == IdMode::Ranges {
             Path::new("/run/insula").join(&config.home_id)
@@ -117,6 +118,7 @@ impl Engine {
             ids,
             boot_id: identity::boot_id().map_err(|source| EngineError::Kernel { what: "boot id", source })?,
             filters,
+            opened,
             egress: config.egress,
             images: config.images,
             levels: config.levels,

@@ -20,6 +20,8 @@ pub struct InForce {
     pub no_new_privs: bool,
     /// System call filters: none, or how many are installed.
     pub filters: u32,
+    /// The operator's filter, file and digest; `None` where it is Insula's own list, or none at all.
+    pub profile: Option<String>,
     /// Ids inside and on the host: `inside host count`.
     pub id_map: String,
     /// File system of its root, and whether it can be written: `overlay rw`.
@@ -49,6 +51,7 @@ pub fn in_force(record: &Record) -> io::Result<Option<InForce>> {
     Ok(Some(InForce {
         memory_max: limit(record, &["memory.max", "memory.limit_in_bytes"]),
         pids_max: limit(record, &["pids.max"]),
+        profile: record.filter.clone(),
         ..found
     }))
 }
@@ -68,6 +71,7 @@ fn parse(status: &str, map: &str, mounts: &str) -> Option<InForce> {
         capabilities: mask("CapEff")? | mask("CapPrm")? | mask("CapBnd")?,
         no_new_privs: field("NoNewPrivs")? == "1",
         filters,
+        profile: None,
         id_map: map
             .lines()
             .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))

@@ -86,6 +86,8 @@ pub struct Launch {
     pub mounts: Vec<Mount>,
     /// What the root file system is made of.
     pub root: Root,
+    /// A system call filter by the operator, in the form of the OCI specification.
+    pub seccomp: Option<PathBuf>,
     /// Which network it sees.
     pub network: Network,
     /// What it may reach outside, where the network is its own.

@@ -88,13 +88,14 @@ fn walls(d: &Detail) -> Vec<(&'static str, String)> {
 fn in_force(force: &InForce) -> [(&'static str, String); 5] {
     let capabilities = if force.capabilities == "0" { "none" } else { &force.capabilities };
     let gain = if force.no_new_privs { "none can be gained" } else { "more can be gained" };
+    let profile = force.profile.as_ref().map_or_else(String::new, |file| format!(", by {file}"));
     let none = || "not limited".to_owned();
     let memory = force.memory_max.map_or_else(none, bytes);
     let pids = force.pids_max.map_or_else(none, |n| n.to_string());
     [
         ("in force", format!("for `{}`, as the kernel says", force.program)),
         ("caps", format!("{capabilities}, {gain}")),
-        ("filters", format!("{} on system calls", force.filters)),
+        ("filters", format!("{} on system calls{profile}", force.filters)),
         ("root", format!("{}, ids {}", force.root, force.id_map)),
         ("group", format!("memory {memory}, pids {pids}")),
     ]

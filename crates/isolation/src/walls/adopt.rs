@@ -22,7 +22,7 @@ use insula_linux::identity::Identity;
 use super::body::Body;
 use super::sandbox::Walled;
 use super::shell::{Shell, peer_is};
-use super::{Kind, Shared};
+use super::{Kind, List, Shared};
 use crate::contract::{Adopted, Event, Gone, Record, Sandbox};
 use crate::fault;
 use crate::link::{Answer, Link, Streams};
@@ -36,7 +36,8 @@ pub(crate) async fn adopt(shared: &Arc<Shared>, record: &Record, logs_from: u64)
         return Err(Gone::Rebooted);
     }
     let mut body = Body::new(Arc::clone(shared), record.key.clone());
-    let kind = Kind { level: record.level, network: record.network };
+    let list = if record.filter.is_some() { List::Opened } else { List::Own };
+    let kind = Kind { level: record.level, network: record.network, list };
     body.settle(kind, &record.instance, &record.placement);
     let met = match hold(&mut body, record) {
         Ok(()) => meet(&body, record, logs_from).await,
@@ -50,7 +51,8 @@ pub(crate) async fn adopt(shared: &Arc<Shared>, record: &Record, logs_from: u64)
         }
     };
     let app = Identity { pid: record.app_pid, start: record.app_start };
-    let sandbox = Walled::over(Shell { kind, link, streams, body, spill: None }, &record.placement, app);
+    let sandbox = Walled::over(Shell { kind, link, streams, body, spill: None }, &record.placement, app)
+        .behind(record.filter.clone());
     take_over(sandbox, phase).await
 }
 

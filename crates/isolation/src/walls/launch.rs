@@ -18,11 +18,12 @@ use tokio::task::JoinHandle;
 use super::body::Body;
 use super::idmap::{self, IdMode};
 use super::pool::Pool;
+use super::profile::{self, Profile};
 use super::root::{self, Ground};
 use super::sandbox::Walled;
 use super::shell::{Shell, failed, unexpected};
 use super::view::{self, CannotShow};
-use super::{Kind, Shared, guest};
+use super::{Kind, List, Shared, guest};
 use crate::contract::LaunchError;
 use crate::disk::{self, Own};
 use crate::fault;
@@ -34,24 +35,28 @@ const EXECUTE: Duration = Duration::from_secs(30);
 
 /// Starts a workload behind walls of this level.
 pub(crate) async fn launch(pool: &Arc<Pool>, level: Level, launch: &Launch) -> Result<Walled, LaunchError> {
-    let launched = launch_in_shell(pool, Kind { level, network: launch.network }, launch).await;
+    let launched = launch_in_shell(pool, level, launch).await;
     pool.refill();
     launched
 }
 
-async fn launch_in_shell(pool: &Pool, kind: Kind, launch: &Launch) -> Result<Walled, LaunchError> {
+async fn launch_in_shell(pool: &Pool, level: Level, launch: &Launch) -> Result<Walled, LaunchError> {
+    let profile = profile::of(level, launch).await?;
+    let list = if profile.is_some() { List::Opened } else { List::Own };
+    let kind = Kind { level, network: launch.network, list };
     let wake = pool.wake();
     let mut shell = pool.take(kind).await?;
     step("shell taken");
     shell.body.settle(kind, &launch.instance, &launch.placement);
-    let plan = prepare(&mut shell, launch).await?;
+    let plan = prepare(&mut shell, launch, profile.as_ref()).await?;
     step("prepared");
     fault::point("launch.sent");
-    let around = Around::note(&shell.body, launch);
+    let around = Around::note(&shell.body, plan.shown.clone(), launch.limits);
     let app = execute(&shell.link, &mut shell.streams, &shell.body, plan).await?;
     step("executed");
     fault::point("launch.started");
-    let mut walled = Walled::over(shell, &launch.placement, app).built_around(around).awaited(wake);
+    let walled = Walled::over(shell, &launch.placement, app).built_around(around).awaited(wake);
+    let mut walled = walled.behind(profile.map(|profile| profile.name));
     walled.judge_by(&launch.net);
     Ok(walled)
 }
@@ -72,11 +77,10 @@ pub(crate) struct Around {
 
 impl Around {
     /// Begins to note it, while the agent is at work.
-    fn note(body: &Body, launch: &Launch) -> Self {
-        let text = shown(&body.shared, launch);
+    fn note(body: &Body, text: String, limits: Limits) -> Self {
         let (dir, copy) = (body.dir(), text.clone());
         let noting = Some(body.blocking(move || dir.note_shown(&copy)));
-        Self { text, limits: launch.limits, noting }
+        Self { text, limits, noting }
     }
 
     /// Waits until it is noted. Without the note these walls are not used again: new ones are built.
@@ -93,15 +97,21 @@ impl Around {
 pub(crate) struct Prepared {
     plan: LaunchPlan,
     fds: Vec<OwnedFd>,
+    /// What the walls are built around, as text that can be compared.
+    shown: String,
 }
 
 /// Everything that the host does before the agent takes over: ids, limits, directories, the view.
-async fn prepare(shell: &mut Shell, launch: &Launch) -> Result<Prepared, LaunchError> {
+async fn prepare(
+    shell: &mut Shell,
+    launch: &Launch,
+    profile: Option<&Profile>,
+) -> Result<Prepared, LaunchError> {
     let (kind, shared) = (shell.kind, Arc::clone(&shell.body.shared));
     let (leaves, dir) = (shell.body.leaves(), shell.body.dir());
     let agent = shell.body.agent().ok_or_else(|| LaunchError::Agent("it is gone".to_owned()))?;
     let spill = shell.spill.take().ok_or_else(|| LaunchError::Agent("it was used before".to_owned()))?;
-    let (launch, key) = (launch.clone(), shell.body.key.clone());
+    let (launch, key, profile) = (launch.clone(), shell.body.key.clone(), profile.cloned());
     let prepared = shell.body.blocking(move || {
         step("blocking thread");
         if let (true, Some(range)) = (kind.has_view(), launch.ids) {
@@ -149,21 +159,28 @@ async fn prepare(shell: &mut Shell, launch: &Launch) -> Result<Prepared, LaunchE
             false => (None, Vec::new()),
         };
         fds.push(spill.into());
-        Ok(Prepared { plan: plan(&shared, kind, &launch, (&ground, view)), fds })
+        let shown = shown(&shared, &launch, &ground, profile.as_ref());
+        let filters = profile.map(|profile| profile.program).into_iter().collect();
+        let plan = LaunchPlan { filters, ..plan(&shared, kind, &launch, (&ground, view)) };
+        Ok(Prepared { plan, fds, shown })
     });
     prepared.await.map_err(|e| failed("prepare")(io::Error::other(e)))?
 }
 
-/// What of a launch the walls are built around, as text that can be compared.
-fn shown(shared: &Shared, launch: &Launch) -> String {
+/// What of a launch the walls are built around, as text that can be compared: an image under the same name may have
+/// other layers by now, and the operator's filter another content.
+fn shown(shared: &Shared, launch: &Launch, ground: &Ground, profile: Option<&Profile>) -> String {
     let Launch { workdir, data_dir, mounts, root, network, ids, placement, .. } = launch;
     let mut rules = DefaultHasher::new();
     (&shared.filters, &shared.hidden).hash(&mut rules);
     let rules = rules.finish();
     let disk = launch.limits.disk.map(|limit| (limit, launch.limits.disk_mode));
     let disk = disk.map_or_else(String::new, |disk| format!("{disk:?}\n"));
+    let layers = &ground.layers;
+    let filter = profile.map_or("", |profile| profile.name.as_str());
     format!(
-        "{workdir:?}\n{data_dir:?}\n{mounts:?}\n{root:?}\n{network:?}\n{ids:?}\n{placement:?}\n{rules:x}\n{disk}"
+        "{workdir:?}\n{data_dir:?}\n{mounts:?}\n{root:?}\n{network:?}\n{ids:?}\n{placement:?}\n{rules:x}\n{disk}\
+         {layers:?}\n{filter}\n"
     )
 }
 
@@ -186,19 +203,22 @@ pub(crate) async fn prepare_again(
     let (shared, leaves, dir) = (Arc::clone(&body.shared), body.leaves(), body.dir());
     let known = around.as_ref().map(|around| around.text.clone());
     let set = around.as_ref().is_some_and(|around| around.limits == launch.limits);
+    let profile = profile::of(kind.level, launch).await?;
     let (launch, limits, key) = (launch.clone(), launch.limits, body.key.clone());
     let prepared = body.blocking(move || {
         let noted = known.map_or_else(|| dir.noted_shown().map_err(failed("read what is shown")), Ok)?;
-        if noted != shown(&shared, &launch) {
+        let ground = root::ground(&shared, &launch, &key).map_err(cannot_show)?;
+        let shown = shown(&shared, &launch, &ground, profile.as_ref());
+        if noted != shown {
             return Err(LaunchError::Agent("its walls were built around something else".to_owned()));
         }
         if !set {
             limits::check(&shared, kind.level, &launch.limits)?;
             set_limits(leaves.as_deref(), &launch)?;
         }
-        let ground = root::ground(&shared, &launch, &key).map_err(cannot_show)?;
-        let plan = LaunchPlan { spill: false, ..plan(&shared, kind, &launch, (&ground, None)) };
-        Ok(Prepared { plan, fds: Vec::new() })
+        let filters = profile.map(|profile| profile.program).into_iter().collect();
+        let plan = LaunchPlan { spill: false, filters, ..plan(&shared, kind, &launch, (&ground, None)) };
+        Ok(Prepared { plan, fds: Vec::new(), shown })
     });
     let prepared = prepared.await.map_err(|e| failed("prepare")(io::Error::other(e)))??;
     if let Some(around) = around {
@@ -271,6 +291,7 @@ fn bare(launch: &Launch, ground: &Ground) -> LaunchPlan {
         open_files: None,
         stop_signal: ground.stop_signal,
         wall: false,
+        filters: Vec::new(),
         probe: Probe {
             port: launch.placement.port,
             socket: launch.placement.socket.to_string_lossy().into_owned(),

@@ -16,6 +16,7 @@ mod idmap;
 mod launch;
 mod oci;
 mod pool;
+mod profile;
 mod root;
 mod rundir;
 mod sandbox;
@@ -38,6 +39,8 @@ use insula_spec::{InstanceName, Level, Levels, Network, Placement};
 pub(crate) use idmap::IdMode;
 pub(crate) use launch::launch;
 pub(crate) use pool::Pool;
+pub use profile::FilterError;
+pub(crate) use profile::List;
 
 use crate::contract::LaunchError;
 use crate::ports::Ports;
@@ -65,6 +68,8 @@ pub(crate) struct Shared {
     pub(crate) boot_id: String,
     /// System call filter programs, in order.
     pub(crate) filters: Vec<Vec<u8>>,
+    /// The same, with what the operator's file may open left to it.
+    pub(crate) opened: Vec<Vec<u8>>,
     /// The way to the process that judges what leaves the walls.
     pub(crate) egress: Option<Egress>,
     /// Images of this installation.
@@ -127,9 +132,20 @@ pub(crate) fn place(
 pub(crate) struct Kind {
     pub(crate) level: Level,
     pub(crate) network: Network,
+    /// Which system calls its launchpad may make.
+    pub(crate) list: List,
 }
 
 impl Kind {
+    /// The filters of its launchpad.
+    pub(crate) fn filters(self, shared: &Shared) -> &[Vec<u8>] {
+        match self.list {
+            _ if !self.is_filtered() => &[],
+            List::Own => &shared.filters,
+            List::Opened => &shared.opened,
+        }
+    }
+
     /// Whether its port is one of the host.
     pub(crate) fn needs_host_port(self) -> bool {
         self.level == Level::Process || self.network == Network::Host

@@ -10,11 +10,11 @@ use insula_spec::{Level, Network};
 
 use super::shell::{self, Shell};
 use super::wakes::{Wake, Wakes};
-use super::{Kind, Shared};
+use super::{Kind, List, Shared};
 use crate::contract::LaunchError;
 
 /// The kind that is kept ahead from the start: the default one. Any other is once it was asked for.
-const POOLED: Kind = Kind { level: Level::Namespace, network: Network::Isolated };
+const POOLED: Kind = Kind { level: Level::Namespace, network: Network::Isolated, list: List::Own };
 /// Shells that wait. Each costs the memory of an idle agent and its launchpad.
 #[derive(Debug)]
 pub(crate) struct Pool {

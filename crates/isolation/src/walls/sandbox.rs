@@ -50,6 +50,8 @@ pub(crate) struct Walled {
     oom_kills: u64,
     exit: Option<Exit>,
     paused: bool,
+    /// The operator's system call filter, for people.
+    filter: Option<String>,
     /// What the walls were built around, where this process built them.
     built_around: Option<Around>,
     /// Line after the last one that the workload wrote, once it ended.
@@ -83,11 +85,18 @@ impl Walled {
             oom_kills,
             exit: None,
             paused: false,
+            filter: None,
             built_around: None,
             last_line: 0,
             wake: None,
             member: None,
         }
+    }
+
+    /// Remembers which of the operator's filters it is behind.
+    pub(crate) fn behind(mut self, filter: Option<String>) -> Self {
+        self.filter = filter;
+        self
     }
 
     /// Remembers what the walls were built around; with the commit it is noted for others, too.
@@ -299,6 +308,7 @@ impl Sandbox for Walled {
             placement: self.placement.clone(),
             network: self.kind.network,
             cgroups: self.body.leaves().map(|l| l.paths()).unwrap_or_default(),
+            filter: self.filter.clone(),
         }
     }
 

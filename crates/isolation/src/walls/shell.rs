@@ -154,7 +154,7 @@ async fn send_setup(
         map_self: map_self(shared, walls),
         agent_groups: count(&agent),
         app_groups: count(&app),
-        filters: if kind.is_filtered() { shared.filters.clone() } else { Vec::new() },
+        filters: kind.filters(shared).to_vec(),
     });
     let fds = agent.into_iter().chain(app).chain([listener]).collect();
     link.send(&setup, fds).await.map_err(|e| LaunchError::Agent(e.to_string()))

@@ -9,6 +9,7 @@ mod adoption;
 mod container;
 mod disk;
 mod ends;
+mod filter;
 mod gvisor;
 mod life;
 mod limits;

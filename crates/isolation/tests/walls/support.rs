@@ -126,6 +126,7 @@ impl Home {
             data_dir: self.path("data/app").join(tenant),
             mounts: Vec::new(),
             root: insula_spec::Root::host(),
+            seccomp: None,
             network: Network::Isolated,
             net: insula_spec::NetPolicy::none(),
             limits: Limits::default(),

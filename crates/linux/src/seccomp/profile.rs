@@ -165,6 +165,9 @@ pub fn reference() -> String {
     }
     page.push_str("\n## Allowed\n\n| group | calls | why |\n| --- | --- | --- |\n");
     table(&mut page, ALLOWED);
+    page.push_str(FILES);
+    let open: Vec<_> = super::oci::OPENABLE.iter().map(|name| format!("`{name}`")).collect();
+    writeln!(page, "{}", open.join(" ")).unwrap_or_default();
     page.push_str(LISTENS);
     page
 }
@@ -179,7 +182,7 @@ fn table(page: &mut String, groups: &[Group]) {
 const INTRODUCTION: &str = "\
 # System calls of a workload
 
-At level `namespace` a workload runs under a seccomp filter. What is not listed as allowed is refused.
+At levels `namespace` and `container` a workload runs under a seccomp filter. What is not listed as allowed is refused.
 
 | a call that is | is answered with |
 | --- | --- |
@@ -192,6 +195,35 @@ At level `namespace` a workload runs under a seccomp filter. What is not listed 
 The filter is installed after `no_new_privs`, before the program is executed, and holds for all that it
 starts. It cannot be taken off. This page is generated from `crates/linux/src/seccomp/table.rs` for x86_64; on
 aarch64 the older forms do not exist.
+";
+
+const FILES: &str = "
+## A file of one's own
+
+`seccomp = \"file.json\"` of a service names a filter of its own, at levels `namespace` and `container`: the object
+`linux.seccomp` of the OCI runtime specification, as Docker and Podman write it, `archMap`, `includes` and `excludes`
+too. Both its filter and Insula's own list are installed, and the stricter of the two decides. So a file can refuse
+everything, and of what is refused above it can allow only the calls at the end of this section. Mounts, namespaces,
+other processes, keys, io_uring, kernel programs and the like stay refused whatever the file says, and `clone3` is
+answered with `ENOSYS`.
+
+| in the file | what it means here |
+| --- | --- |
+| `defaultAction`, `action` | `SCMP_ACT_ALLOW`, `_LOG`, `_ERRNO`, `_TRAP`, `_KILL`, `_KILL_THREAD`, `_KILL_PROCESS`; `_TRACE` and `_NOTIFY` are refused, since nobody would answer |
+| several entries for one call | the strictest of those that match decides, in any order |
+| `args` | all of one entry must hold, as numbers of 64 bits; one condition for each argument |
+| `includes`, `excludes` | judged for a program without capabilities, this architecture and this kernel |
+| a name that is not known here | left out, if that makes nothing more allowed; else the file is refused |
+| `architectures` | must hold this one; entries into the kernel for others stay closed |
+| calls newer than the list above, `clone3` | `ENOSYS`, unless the default is harder |
+| `flags`, `listenerPath` | refused, but for `SECCOMP_FILTER_FLAG_TSYNC`, which changes nothing |
+
+The file is read at each start. One that is malformed in any part, that refuses `execve`, `exit_group` or `write`, or that
+cannot be read, refuses the start and says which field has which value. It is installed right before the program is
+executed, so it need not allow what a start takes. `insula inspect` names the file and the digest of what was read
+(that of `sha256sum`); a file that changed holds from the next start on.
+
+A file may allow what the list refuses for these calls only:
 ";
 
 const LISTENS: &str = "

@@ -60,6 +60,7 @@ impl StartError {
                 LaunchError::Unavailable(_)
                     | LaunchError::Unenforceable { .. }
                     | LaunchError::Exec { .. }
+                    | LaunchError::Filter { .. }
                     | LaunchError::Disk(ImageError::TooSmall { .. } | ImageError::Twice { .. })
             ),
             Self::Record(_) | Self::Ids(_) | Self::TimedOut(_) | Self::ShuttingDown => false,

@@ -157,6 +157,9 @@ pub enum ProblemKind {
     /// An image at a level that shows the files of the host.
     #[error("an image needs a level with files of its own, and `{0}` shows those of the host")]
     ImageLevel(Level),
+    /// A system call filter at a level that has none.
+    #[error("workloads at level `{0}` are behind no system call filter of Insula's")]
+    SeccompLevel(Level),
     /// An empty path.
     #[error("the path is empty")]
     EmptyPath,
@@ -352,6 +355,7 @@ impl ProblemKind {
             Self::Nul => "remove the character `\\u0000`",
             Self::HomePath(_) => "write the whole path, such as /home/me/app, or one relative to this file",
             Self::ImageLevel(_) => "set `isolation = \"container\"` or stronger, or remove `image`",
+            Self::SeccompLevel(_) => "set `isolation` to \"namespace\" or \"container\", or remove `seccomp`",
             Self::EmptyPath => "write a path, absolute or relative to this file",
             Self::MountForm(_) => {
                 "write \"/on/host:/inside\", with `:rw` behind it to allow writes; \

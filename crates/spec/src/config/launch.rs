@@ -59,6 +59,7 @@ impl ServiceSpec {
             data_dir: tenant_dir,
             mounts: self.mounts.clone(),
             root: self.root_of_image(),
+            seccomp: self.seccomp.clone(),
             network: self.network,
             net: self.net.clone(),
             limits: self.limits,

@@ -173,6 +173,7 @@ tables! {
         rootfs: String,
         read_only_root: bool,
         user: String,
+        seccomp: String,
         memory_limit_mb: Integer,
         memory: RawSize,
         cpu_weight: Integer,

@@ -117,6 +117,8 @@ pub struct ServiceSpec {
     pub mounts: Vec<Mount>,
     /// What the root file system is made of.
     pub root: Root,
+    /// A system call filter by the operator, in the form of the OCI specification.
+    pub seccomp: Option<PathBuf>,
     /// What each instance may use.
     pub limits: Limits,
     /// What it speaks.

@@ -36,6 +36,7 @@ const ROWS: &[Row] = &[
     ("min_isolation", &[".min_isolation"], |s| json!(s.min_isolation.map(|level| level.to_string()))),
     ("network", &[], |s| network(s.network)),
     ("read_only_root", &[], |s| json!(s.root.read_only)),
+    ("seccomp", &[], |s| json!(s.seccomp)),
     ("net", &[], |s| json!(s.net)),
     ("memory", &["memory_limit_mb", "memory_mb"], |s| size(s.limits.memory)),
     ("cpu_weight", &["cpu_shares"], |s| weight(&s.limits)),

@@ -16,6 +16,7 @@ pub(super) fn in_force(read: &Read) -> InForce {
         capabilities: format!("{:x}", read.capabilities),
         no_new_privs: read.no_new_privs,
         filters: read.filters,
+        profile: read.profile.clone(),
         id_map: read.id_map.clone(),
         root: read.root.clone(),
         memory_max: read.memory_max,

@@ -44,6 +44,7 @@ fn launch(network: Network) -> Launch {
         data_dir: "/var/lib".into(),
         root: insula_spec::Root::host(),
         mounts: vec![mount("/etc", "/srv/etc", true), mount("/var", "/srv/var", false)],
+        seccomp: None,
         network,
         net: insula_spec::NetPolicy::none(),
         limits: Limits::default(),

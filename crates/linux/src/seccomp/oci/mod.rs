@@ -61,9 +61,6 @@ pub enum OciError {
     /// More instructions than the kernel takes.
     #[error("it makes {0} instructions, and the kernel takes {MAX_INSTRUCTIONS}")]
     TooLong(usize),
-    /// Insula's own program could not be built.
-    #[error(transparent)]
-    Profile(#[from] ProfileError),
 }
 
 impl OciError {
@@ -81,17 +78,23 @@ impl OciError {
             }
             Self::Value { field, .. } => format!("correct or remove `{field}`"),
             Self::TooLong(_) => "use fewer conditions on arguments".to_owned(),
-            Self::Profile(e) => e.hint().to_owned(),
         }
     }
 }
 
-/// The filters for a file, to be installed in this order: Insula's own, with what a file may open left to it, then the
-/// operator's.
+/// Insula's own filter, with what a file may open left to it. It is installed first.
+///
+/// # Errors
+/// When there is no table for this architecture.
+pub fn floor() -> Result<Program, ProfileError> {
+    profile::opened(OPENABLE)
+}
+
+/// The filter of a file, to be installed after [`floor`], right before the program is executed.
 ///
 /// # Errors
 /// When the file is not understood in every part, or no program could be executed under it.
-pub fn compile(text: &[u8]) -> Result<(Program, Program), OciError> {
+pub fn compile(text: &[u8]) -> Result<Program, OciError> {
     let mut reader = serde_json::Deserializer::from_slice(text);
     let form = |field: String, why: String| OciError::Form { field, why };
     let file: File = serde_path_to_error::deserialize(&mut reader)
@@ -102,5 +105,5 @@ pub fn compile(text: &[u8]) -> Result<(Program, Program), OciError> {
     if program.len() > MAX_INSTRUCTIONS {
         return Err(OciError::TooLong(program.len()));
     }
-    Ok((profile::opened(OPENABLE)?, program.concat()))
+    Ok(program.concat())
 }

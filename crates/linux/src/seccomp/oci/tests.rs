@@ -45,7 +45,7 @@ const fn errno(number: i32) -> u32 {
 
 /// What the program of a file answers to a call.
 fn run(file: &str, nr: i64, args: [u64; 6]) -> u32 {
-    let (_, own) = compile(file.as_bytes()).unwrap();
+    let own = compile(file.as_bytes()).unwrap();
     interpret(&own, u32::try_from(nr).unwrap(), args)
 }
 

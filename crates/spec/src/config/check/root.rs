@@ -1,11 +1,30 @@
 //! What the root file system is made of.
 
+use std::path::PathBuf;
+
 use super::super::kind::ProblemKind;
 use super::super::raw::RawService;
+use super::super::read::Given;
 use super::Check;
-use crate::{Root, RootSource};
+use crate::{Level, LevelChoice, Root, RootSource};
 
 impl Check<'_> {
+    /// A system call filter by the operator. What it says is read at each start. Only levels whose workloads make
+    /// calls of the host's kernel, behind a filter, have a place for one.
+    pub(super) fn seccomp(
+        &mut self,
+        given: Option<&Given<String>>,
+        isolation: LevelChoice,
+    ) -> Option<PathBuf> {
+        let given = given?;
+        if let LevelChoice::Fixed(level) = isolation
+            && !matches!(level, Level::Namespace | Level::Container)
+        {
+            self.problem(&given.at, ProblemKind::SeccompLevel(level));
+        }
+        self.path(given)
+    }
+
     /// The root file system of one service.
     pub(super) fn root(&mut self, raw: &mut RawService) -> Root {
         if let (Some(given), Some(_)) = (&raw.rootfs, &raw.image) {

@@ -77,6 +77,7 @@ impl Check<'_> {
             net: self.net(&raw),
             mounts,
             root,
+            seccomp: self.seccomp(raw.seccomp.as_ref(), isolation),
             limits,
             protocol,
             health,

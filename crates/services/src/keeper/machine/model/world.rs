@@ -56,6 +56,7 @@ pub(super) fn spec() -> ServiceSpec {
         net: insula_spec::NetPolicy::none(),
         mounts: Vec::new(),
         root: insula_spec::Root::host(),
+        seccomp: None,
         limits: Limits::default(),
         protocol: insula_spec::Protocol::Http1,
         health: None,
