@@ -7,6 +7,7 @@
 //! ```
 
 mod hub;
+mod visits;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -16,7 +17,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
-use insula_spec::{InstanceName, NetPolicy};
+use insula_spec::{InstanceName, Outside};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
@@ -24,11 +25,15 @@ use tokio::time::{sleep, timeout};
 use crate::denial::Denial;
 use crate::wire::ToEgress;
 use hub::Hub;
+pub use visits::Visit;
+use visits::Visits;
 
 /// Requests that may wait.
 const REQUESTS: usize = 64;
 /// Refusals that may wait to be recorded; more are dropped.
 const DENIALS: usize = 256;
+/// Calls of instances to each other that may wait; more are refused.
+const VISITS: usize = 256;
 /// How long the process may take to answer.
 const ANSWER: Duration = Duration::from_secs(10);
 /// Time until another try after one that failed.
@@ -77,6 +82,15 @@ enum Request {
     End { reply: oneshot::Sender<()> },
 }
 
+/// What comes from the process by itself.
+#[derive(Debug)]
+pub struct Heard {
+    /// What is refused, with how often.
+    pub denials: mpsc::Receiver<(Denial, u64)>,
+    /// What instances want of each other.
+    pub visits: mpsc::Receiver<Visit>,
+}
+
 /// The way to the egress process. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Egress {
@@ -91,30 +105,31 @@ pub struct Egress {
 pub struct Member {
     key: String,
     egress: Egress,
-    policy: watch::Sender<NetPolicy>,
+    outside: watch::Sender<Outside>,
     task: AbortHandle,
 }
 
 impl Egress {
-    /// Begins; nothing is started before it is needed. What is refused comes out of the receiver, with how often.
-    /// Must be called within a tokio runtime.
+    /// Begins; nothing is started before it is needed. Must be called within a tokio runtime.
     #[must_use]
-    pub fn new(config: EgressConfig) -> (Self, mpsc::Receiver<(Denial, u64)>) {
+    pub fn new(config: EgressConfig) -> (Self, Heard) {
         let (requests, inbox) = mpsc::channel(REQUESTS);
         let (grow, generation) = watch::channel(0);
         let (deny, denials) = mpsc::channel(DENIALS);
-        let hub = Hub { config, grow, deny, line: None, waiting: HashMap::new() };
+        let (visit, visits) = mpsc::channel(VISITS);
+        let visiting = Visits::new(visit);
+        let hub = Hub { config, grow, deny, visits: visiting, line: None, waiting: HashMap::new() };
         tokio::spawn(hub.run(inbox));
-        (Self { requests, generation }, denials)
+        (Self { requests, generation }, Heard { denials, visits })
     }
 
     /// Makes an instance known, and keeps it so whatever happens to the process.
     #[must_use]
-    pub fn member(&self, key: &str, instance: InstanceName, policy: NetPolicy, fetch: Fetch) -> Member {
-        let (policy, watched) = watch::channel(policy);
+    pub fn member(&self, key: &str, instance: InstanceName, outside: Outside, fetch: Fetch) -> Member {
+        let (outside, watched) = watch::channel(outside);
         let keep = keep(self.clone(), (key.to_owned(), instance), watched, fetch);
         let task = tokio::spawn(keep).abort_handle();
-        Member { key: key.to_owned(), egress: self.clone(), policy, task }
+        Member { key: key.to_owned(), egress: self.clone(), outside, task }
     }
 
     /// Ends the process: every instance is gone.
@@ -135,9 +150,9 @@ impl Egress {
 }
 
 impl Member {
-    /// Judges it by another policy from now on.
-    pub fn set(&self, policy: NetPolicy) {
-        self.policy.send_if_modified(|held| std::mem::replace(held, policy.clone()) != policy);
+    /// Judges it by something else from now on.
+    pub fn set(&self, outside: Outside) {
+        self.outside.send_if_modified(|held| std::mem::replace(held, outside.clone()) != outside);
     }
 
     /// It is gone.
@@ -159,14 +174,14 @@ impl Drop for Member {
 async fn keep(
     egress: Egress,
     (key, instance): (String, InstanceName),
-    mut policy: watch::Receiver<NetPolicy>,
+    mut outside: watch::Receiver<Outside>,
     fetch: Fetch,
 ) {
     let mut generation = egress.generation.clone();
     loop {
         generation.mark_unchanged();
-        let now = policy.borrow_and_update().clone();
-        let join = ToEgress::Join { key: key.clone(), instance: instance.clone(), policy: now };
+        let now = outside.borrow_and_update().clone();
+        let join = ToEgress::Join { key: key.clone(), instance: instance.clone(), outside: now };
         match introduce(&egress, join, &fetch).await {
             Ok(()) => {}
             Err(error @ EgressError::Wall(_)) => {
@@ -181,7 +196,7 @@ async fn keep(
             }
         }
         tokio::select! {
-            changed = policy.changed() => if changed.is_err() { return },
+            changed = outside.changed() => if changed.is_err() { return },
             changed = generation.changed() => if changed.is_err() { return },
         }
     }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use insula_spec::{InstanceName, NetRule};
+use insula_spec::{InstanceName, NetRule, internal_rule};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -46,8 +46,10 @@ impl Denial {
             IpAddr::V4(v4) => at(v4.to_string()),
             IpAddr::V6(v6) => at(format!("[{v6}]")),
         });
+        let sibling = self.name.as_deref().and_then(internal_rule).map(|rule| rule.to_string());
         let rule = match self.reason {
-            Reason::TooMany => None,
+            Reason::TooMany | Reason::NotReachable | Reason::NoInstance => None,
+            Reason::Nothing | Reason::NotListed if sibling.is_some() => sibling,
             Reason::Special(_) | Reason::OwnHost => by_address,
             Reason::Nothing | Reason::NotListed => by_name.or(by_address),
         };
@@ -161,6 +163,9 @@ mod tests {
         assert_eq!(inside.rule().unwrap(), "10.0.0.1:443", "a rule for the name would not help");
         assert_eq!(denial(None, Some("fd00::1"), Some(1), Reason::NotListed).rule().unwrap(), "[fd00::1]:1");
         assert_eq!(denial(Some("a.com"), None, Some(1), Reason::TooMany).rule(), None);
+        assert_eq!(denial(Some("db.internal"), None, Some(1), Reason::NotListed).rule().unwrap(), "self:db");
+        assert_eq!(denial(Some("x.db.internal"), None, None, Reason::Nothing).rule().unwrap(), "self:db:x");
+        assert_eq!(denial(Some("db.internal"), None, Some(1), Reason::NotReachable).rule(), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use crate::member::Inside;
-use crate::relay::{self, Goal, PATIENCE, Stop};
+use crate::relay::{self, PATIENCE, Stop};
 use crate::sniff::SNIFF_MAX;
 
 /// Most header lines of a request.
@@ -50,10 +50,10 @@ pub(crate) async fn serve(inside: &Inside, mut client: TcpStream) -> io::Result<
         Ok(goal) => goal,
         Err(stop) => return answer(client, &refusal(stop)).await,
     };
-    let Ok((server, address)) = relay::open(inside, &goal).await else {
-        return answer(client, &refusal(Stop::Unreachable)).await;
+    let way = match relay::open(inside, &goal).await {
+        Ok(way) => way,
+        Err(stop) => return answer(client, &refusal(stop)).await,
     };
-    let goal = Goal { addresses: Vec::new(), ..goal };
     let first = match head {
         Some(head) => [&head[..], rest].concat(),
         None => {
@@ -61,7 +61,7 @@ pub(crate) async fn serve(inside: &Inside, mut client: TcpStream) -> io::Result<
             rest.to_vec()
         }
     };
-    relay::flow(inside, (client, server), &first, (goal, address)).await
+    relay::flow(inside, (client, way), &first, goal).await
 }
 
 async fn answer(mut client: TcpStream, bytes: &[u8]) -> io::Result<()> {

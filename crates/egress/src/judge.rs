@@ -29,6 +29,10 @@ pub enum Reason {
     Special(Special),
     /// The address is one of this host's own, and no rule names it.
     OwnHost,
+    /// The service that was called does not name the caller.
+    NotReachable,
+    /// Nobody knows the instance that was called.
+    NoInstance,
     /// More connections at once than an instance may have.
     TooMany,
 }
@@ -40,6 +44,8 @@ impl fmt::Display for Reason {
             Self::NotListed => f.write_str("no rule of `net` names it"),
             Self::Special(special) => write!(f, "it is {special}, and no rule of `net` names the address"),
             Self::OwnHost => f.write_str("it is an address of this host, and no rule of `net` names it"),
+            Self::NotReachable => f.write_str("`reachable_from` of its service does not name this instance"),
+            Self::NoInstance => f.write_str("there is no such instance: `insula spawn` it, or declare it"),
             Self::TooMany => f.write_str("the instance has as many connections as it may have"),
         }
     }

@@ -5,6 +5,7 @@
 //!   inside the instance's network          │ egress process                        │ outside
 //!   app ──connect──► redirect ──► listener ┼► relay ──judge──► resolve, check ─────┼─► server
 //!   app ──UDP 53───► redirect ──► socket   ┼► resolver ──judge──► upstream ────────┼─► resolver of the host
+//!                                          │      └── another instance ──► worker: wakes it, passes a socket
 //!                                          │      └── refused ──► denial ──► worker: event, `insula why`
 //! ```
 //! The process survives the worker: connections that it carries go on. A worker finds it by its socket, or
@@ -20,13 +21,15 @@ mod internet;
 pub mod judge;
 mod member;
 mod names;
+mod pace;
 mod relay;
 mod resolver;
 mod server;
+mod sibling;
 mod sniff;
 mod wire;
 
-pub use client::{Egress, EgressConfig, EgressError, Fetch, Member};
+pub use client::{Egress, EgressConfig, EgressError, Fetch, Heard, Member, Visit};
 pub use denial::Denial;
 pub use internet::TestInternet;
 pub use judge::Reason;

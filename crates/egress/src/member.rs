@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use insula_linux::wall;
 use insula_linux::watched::Watched;
-use insula_spec::{InstanceName, NetPolicy};
+use insula_spec::{InstanceName, NetPolicy, Outside};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,8 @@ use crate::denial::Denial;
 use crate::internet::Internet;
 use crate::judge::Reason;
 use crate::names::Names;
+use crate::pace::Pace;
+use crate::sibling::Call;
 use crate::{relay, resolver};
 
 /// Most connections of one instance at once.
@@ -33,11 +35,22 @@ const QUESTIONS: usize = 64;
 /// Time until another try when this process can take no more connections.
 const BREATH: Duration = Duration::from_millis(100);
 
+/// What all instances share.
+#[derive(Debug, Clone)]
+pub(crate) struct Surroundings {
+    pub(crate) internet: Arc<Internet>,
+    pub(crate) deny: mpsc::Sender<Denial>,
+    pub(crate) calls: mpsc::Sender<Call>,
+}
+
 /// One instance.
 #[derive(Debug)]
 pub(crate) struct Inside {
-    instance: InstanceName,
-    policy: watch::Receiver<NetPolicy>,
+    pub(crate) instance: InstanceName,
+    outside: watch::Receiver<Outside>,
+    /// What it sends, and what it receives.
+    pub(crate) paces: (Pace, Pace),
+    pub(crate) calls: mpsc::Sender<Call>,
     pub(crate) internet: Arc<Internet>,
     names: Mutex<Names>,
     pub(crate) questions: Arc<Semaphore>,
@@ -72,13 +85,14 @@ impl Sockets {
 impl Inside {
     pub(crate) fn new(
         instance: InstanceName,
-        policy: watch::Receiver<NetPolicy>,
-        internet: Arc<Internet>,
-        denials: mpsc::Sender<Denial>,
+        outside: watch::Receiver<Outside>,
+        Surroundings { internet, deny: denials, calls }: Surroundings,
     ) -> Arc<Self> {
         Arc::new(Self {
             instance,
-            policy,
+            paces: (Pace::new(outside.clone()), Pace::new(outside.clone())),
+            outside,
+            calls,
             internet,
             names: Mutex::default(),
             questions: Arc::new(Semaphore::new(QUESTIONS)),
@@ -90,12 +104,12 @@ impl Inside {
 
     /// The policy of this moment.
     pub(crate) fn policy(&self) -> NetPolicy {
-        self.policy.borrow().clone()
+        self.outside.borrow().net.clone()
     }
 
     /// Tells when the policy changes.
-    pub(crate) fn watch(&self) -> watch::Receiver<NetPolicy> {
-        self.policy.clone()
+    pub(crate) fn watch(&self) -> watch::Receiver<Outside> {
+        self.outside.clone()
     }
 
     pub(crate) fn names(&self) -> MutexGuard<'_, Names> {
@@ -113,24 +127,28 @@ impl Inside {
         }
     }
 
-    /// Serves the instance until its agent ends or it is told to stop.
-    pub(crate) async fn serve(self: Arc<Self>, sockets: Sockets, stop: CancellationToken) {
+    /// Serves the instance until its agent ends or it is told to stop. Told to `retire`, it accepts no more and ends
+    /// with its last connection.
+    pub(crate) async fn serve(self: Arc<Self>, sockets: Sockets, stop: CancellationToken, retire: CancellationToken) {
         let Sockets { listeners, packets, agent } = sockets;
         let all = stop.child_token();
         for listener in listeners {
-            let (inside, stop) = (Arc::clone(&self), all.clone());
+            let (inside, stop, retire) = (Arc::clone(&self), all.clone(), retire.clone());
             self.tasks.spawn(async move {
-                stop.run_until_cancelled(inside.accept(listener, &stop)).await;
+                let accepting = stop.run_until_cancelled(inside.accept(listener, &stop));
+                retire.run_until_cancelled(accepting).await;
             });
         }
         for socket in packets {
-            let (inside, stop) = (Arc::clone(&self), all.clone());
+            let (inside, stop, retire) = (Arc::clone(&self), all.clone(), retire.clone());
             self.tasks.spawn(async move {
-                stop.run_until_cancelled(resolver::packets(inside, socket, stop.clone())).await;
+                let answering = stop.run_until_cancelled(resolver::packets(inside, socket, stop.clone()));
+                retire.run_until_cancelled(answering).await;
             });
         }
         tokio::select! {
             () = stop.cancelled() => {}
+            () = async { retire.cancelled().await; self.tasks.close(); self.tasks.wait().await } => {}
             ended = agent.readable() => if let Err(error) = ended {
                 tracing::warn!(instance = %self.instance, %error, "cannot wait for its agent");
             },

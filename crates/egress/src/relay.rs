@@ -3,6 +3,7 @@
 //! ```text
 //! to the listener itself ──► explicit proxy (see `explicit`)
 //! to port 53 ──────────────► resolver
+//! stands for an instance ──► the worker passes a connection to it (see `sibling`)
 //! address allowed as it is ► dialled
 //! else ──► first bytes: a name in them? ──► its own resolution, checked, dialled; never the client's address
 //!                └─ no ──► a name that led to the address, with a rule for it? ──► dialled, else refused
@@ -10,19 +11,23 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
-use insula_spec::{NetRule, canonical_name};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use insula_spec::{InstanceName, NetRule, canonical_name};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use crate::dns::Kind;
 use crate::judge::{self, Reason};
 use crate::member::{Inside, is_direct};
+use crate::pace::Paced;
 use crate::resolver::Nowhere;
+use crate::sibling::{Server, Visit};
 use crate::sniff::{self, First, SNIFF_MAX};
-use crate::{explicit, resolver};
+use crate::{explicit, resolver, sibling};
 
 /// How long a client may take to say what it wants.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -35,8 +40,26 @@ const TLS_DENIED: [u8; 7] = [0x15, 3, 1, 0, 2, 2, 49];
 #[derive(Debug)]
 pub(crate) struct Goal {
     pub(crate) name: Option<String>,
-    pub(crate) addresses: Vec<IpAddr>,
+    pub(crate) place: Place,
     pub(crate) port: u16,
+}
+
+/// What stands for it.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// Any of these.
+    Addresses(Vec<IpAddr>),
+    /// Another instance of this installation.
+    Instance(InstanceName),
+}
+
+/// An open connection, and what it is judged by.
+#[derive(Debug)]
+pub(crate) enum Way {
+    /// To this address.
+    Out(TcpStream, IpAddr),
+    /// To another instance.
+    Sibling(Server, Visit),
 }
 
 /// Why it may not, or cannot.
@@ -57,9 +80,12 @@ pub(crate) async fn serve(inside: &Inside, mut client: TcpStream, to: SocketAddr
         return resolver::stream(inside, client).await;
     }
     let (address, port) = (to.ip(), to.port());
+    if let Some(instance) = inside.sibling_at(address) {
+        return sibling::serve(inside, client, instance, port).await;
+    }
     let outright = inside.judge(address, Some(port), false);
     let Err(reason) = outright else {
-        return carry(inside, client, &[], Goal { name: None, addresses: vec![address], port }).await;
+        return carry(inside, client, &[], Goal { name: None, place: Place::Addresses(vec![address]), port }).await;
     };
     // Many servers speak first: where a name led here there is nothing to wait for.
     if !TELLING.contains(&port)
@@ -91,6 +117,11 @@ fn worth_a_look(inside: &Inside, port: u16) -> bool {
     let names =
         |rule: &NetRule| matches!(rule, NetRule::Name { port: at, .. } if at.is_none_or(|at| at == port));
     TELLING.contains(&port) || inside.policy().rules().iter().any(names)
+}
+
+/// What the first bytes of a client tell, where the client speaks first at this port.
+pub(crate) async fn look_if_telling(client: &mut TcpStream, port: u16) -> io::Result<First> {
+    if TELLING.contains(&port) { look(client, &mut Vec::new()).await } else { Ok(First::Other) }
 }
 
 /// Reads until the first bytes tell what this is, or that they do not.
@@ -130,6 +161,10 @@ impl Inside {
             self.deny((Some(host), None, Some(port)), reason);
             return Err(Stop::Refused(reason));
         };
+        if let Some(to) = self.sibling(&name) {
+            self.may_reach((&name, &to), Some(port))?;
+            return Ok(Goal { name: Some(name), place: Place::Instance(to), port });
+        }
         let mut addresses = Vec::new();
         let mut refused = None;
         for kind in [Kind::V4, Kind::V6] {
@@ -140,7 +175,7 @@ impl Inside {
             }
         }
         match (addresses.is_empty(), refused) {
-            (false, _) => Ok(Goal { name: Some(name), addresses, port }),
+            (false, _) => Ok(Goal { name: Some(name), place: Place::Addresses(addresses), port }),
             (true, Some(reason)) => Err(Stop::Refused(reason)),
             (true, None) => Err(Stop::Unreachable),
         }
@@ -170,7 +205,7 @@ impl Inside {
             self.deny((name.as_deref(), Some(address), Some(port)), reason);
             Stop::Refused(reason)
         })?;
-        Ok(Goal { name, addresses: vec![address], port })
+        Ok(Goal { name, place: Place::Addresses(vec![address]), port })
     }
 
     /// Whether a connection that was allowed still is.
@@ -183,65 +218,111 @@ impl Inside {
 /// Opens the connection and lets bytes flow. What cannot be opened is reset, as the server would.
 async fn carry(inside: &Inside, client: TcpStream, first: &[u8], goal: Goal) -> io::Result<()> {
     match open(inside, &goal).await {
-        Ok((server, address)) => flow(inside, (client, server), first, (goal, address)).await,
-        Err(error) => {
+        Ok(way) => flow(inside, (client, way), first, goal).await,
+        Err(Stop::Unreachable) => {
             reset(client);
-            Err(error)
+            Ok(())
         }
+        Err(stop) => refuse(client, &sniff::first(first), stop).await,
     }
 }
 
-/// Connects to the first address that answers.
-pub(crate) async fn open(inside: &Inside, goal: &Goal) -> io::Result<(TcpStream, IpAddr)> {
-    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    for address in &goal.addresses {
+/// Connects to the first address that answers, or to the instance.
+///
+/// # Errors
+/// Why not; a refusal was told.
+pub(crate) async fn open(inside: &Inside, goal: &Goal) -> Result<Way, Stop> {
+    let addresses = match &goal.place {
+        Place::Addresses(addresses) => addresses,
+        Place::Instance(to) => {
+            let name = goal.name.as_deref().unwrap_or_default();
+            let (server, visit) = inside.reach(name, to, goal.port).await?;
+            return Ok(Way::Sibling(server, visit));
+        }
+    };
+    for address in addresses {
         match inside.internet.dial(SocketAddr::new(*address, goal.port)).await {
-            Ok(server) => return Ok((server, *address)),
-            Err(error) => last = error,
+            Ok(server) => return Ok(Way::Out(server, *address)),
+            Err(error) => tracing::debug!(instance = %inside.instance, %address, %error, "cannot connect"),
         }
     }
-    Err(last)
+    Err(Stop::Unreachable)
 }
 
 /// Lets bytes flow until both sides have ended, or the policy does not allow it any more.
 pub(crate) async fn flow(
     inside: &Inside,
-    (mut client, mut server): (TcpStream, TcpStream),
+    (client, way): (TcpStream, Way),
     first: &[u8],
-    (goal, address): (Goal, IpAddr),
+    goal: Goal,
 ) -> io::Result<()> {
     client.set_nodelay(true)?;
+    match way {
+        Way::Out(server, address) => {
+            let still = || inside.still(goal.name.as_deref(), address, goal.port);
+            let cut = stream(inside, (client, server), first, (still, None)).await?;
+            if let Some(reason) = cut {
+                inside.deny((goal.name.as_deref(), Some(address), Some(goal.port)), reason);
+            }
+        }
+        Way::Sibling(server, visit) => {
+            let own = &inside.instance.id;
+            let still = || match inside.policy() {
+                policy if policy.reaches(own, &visit.to) => Ok(()),
+                policy => Err(judge::refusal(&policy)),
+            };
+            let cut = stream(inside, (client, server), first, (still, Some(&visit.hang_up))).await?;
+            if let Some(reason) = cut {
+                inside.deny((goal.name.as_deref(), None, Some(goal.port)), reason);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Copies both ways. Answers why it was cut, if it was.
+async fn stream<S: AsyncRead + AsyncWrite + AsFd + Unpin>(
+    inside: &Inside,
+    (client, mut server): (TcpStream, S),
+    first: &[u8],
+    (still, hang_up): (impl Fn() -> Result<(), Reason>, Option<&CancellationToken>),
+) -> io::Result<Option<Reason>> {
     server.write_all(first).await?;
+    inside.paces.0.charge(first.len());
     let mut policy = inside.watch();
     policy.mark_unchanged();
+    let mut client = Paced::new(client, &inside.paces.0);
+    let mut server = Paced::new(server, &inside.paces.1);
     let cut = {
         let copy = tokio::io::copy_bidirectional(&mut client, &mut server);
         let mut copy = std::pin::pin!(copy);
         loop {
             tokio::select! {
-                done = &mut copy => break done.map(|_| None),
-                changed = policy.changed() => {
-                    let still = inside.still(goal.name.as_deref(), address, goal.port);
-                    match (changed, still) {
-                        (Ok(()), Ok(())) => {}
-                        (Ok(()), Err(reason)) => break Ok(Some(reason)),
-                        // Without a policy there is no instance any more.
-                        (Err(_), _) => break Ok(None),
-                    }
-                }
+                done = &mut copy => return done.map(|_| None),
+                () = hung_up(hang_up) => break Reason::NotReachable,
+                changed = policy.changed() => match (changed, still()) {
+                    (Ok(()), Ok(())) => {}
+                    (Ok(()), Err(reason)) => break reason,
+                    // Without a policy there is no instance any more.
+                    (Err(_), _) => return Ok(None),
+                },
             }
         }
-    }?;
-    if let Some(reason) = cut {
-        inside.deny((goal.name.as_deref(), Some(address), Some(goal.port)), reason);
-        reset(client);
-        reset(server);
+    };
+    reset(client.into_inner());
+    reset(server.into_inner());
+    Ok(Some(cut))
+}
+
+async fn hung_up(hang_up: Option<&CancellationToken>) {
+    match hang_up {
+        Some(hang_up) => hang_up.cancelled().await,
+        None => std::future::pending().await,
     }
-    Ok(())
 }
 
 /// Tells the client in its own words where it has some, and ends the connection.
-async fn refuse(mut client: TcpStream, first: &First, stop: Stop) -> io::Result<()> {
+pub(crate) async fn refuse(mut client: TcpStream, first: &First, stop: Stop) -> io::Result<()> {
     match (first, stop) {
         (First::Http(_), stop) => client.write_all(&explicit::refusal(stop)).await?,
         (First::Tls(_), Stop::Refused(_)) => client.write_all(&TLS_DENIED).await?,
@@ -263,7 +344,7 @@ pub(crate) async fn finish(mut client: TcpStream) -> io::Result<()> {
 }
 
 /// Ends a connection at once, in a way that the other side notices as an error.
-pub(crate) fn reset(stream: TcpStream) {
+pub(crate) fn reset(stream: impl AsFd) {
     if let Err(error) = rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)) {
         tracing::debug!(%error, "a connection ends without a reset");
     }

@@ -91,8 +91,17 @@ impl Inside {
         let Some(name) = &question.name else { return (Code::Malformed, Vec::new()) };
         if question.kind == Kind::Other {
             // Not a word about names that may not be asked for; of the others there are only addresses.
-            let known = judge::may_ask(&self.policy(), name).is_ok();
+            let known = match self.sibling(name) {
+                Some(to) => self.policy().reaches(&self.instance.id, &to),
+                None => judge::may_ask(&self.policy(), name).is_ok(),
+            };
             return (if known { Code::Ok } else { Code::Refused }, Vec::new());
+        }
+        if let Some(to) = self.sibling(name) {
+            return match self.addresses_of(name, &to, question.kind) {
+                Ok(addresses) => (Code::Ok, addresses),
+                Err(_) => (Code::NoName, Vec::new()),
+            };
         }
         match self.resolve(name, question.kind, None).await {
             Ok(mut addresses) => {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use insula_linux::credentials;
-use insula_spec::{InstanceName, NetPolicy};
+use insula_spec::{InstanceName, Outside};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -23,11 +23,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::denial::{Denial, Told};
 use crate::internet::{Internet, TestInternet};
-use crate::member::{Inside, Sockets};
+use crate::member::{Inside, Sockets, Surroundings};
+use crate::sibling::Calls;
 use crate::wire::{FromEgress, Line, ToEgress, VERSION};
 
 /// Refusals that may wait to be told, and between the tasks.
 const DENIALS: usize = 256;
+/// Calls of instances to each other that may wait to be told.
+const CALLS: usize = 64;
 /// How long it stays without a worker and without an instance.
 const LINGER: Duration = Duration::from_secs(5);
 /// Connections of workers that may wait.
@@ -100,8 +103,10 @@ enum Host {
 }
 
 struct Member {
-    policy: watch::Sender<NetPolicy>,
+    outside: watch::Sender<Outside>,
     stop: CancellationToken,
+    /// Another process serves it: what is open here goes on.
+    retire: CancellationToken,
 }
 
 struct Server {
@@ -115,9 +120,9 @@ struct Server {
     members: HashMap<String, Member>,
     /// Each ends with its key when the instance is gone.
     serving: JoinSet<String>,
-    internet: Arc<Internet>,
+    around: Surroundings,
+    calls: Calls,
     denials: mpsc::Receiver<Denial>,
-    deny: mpsc::Sender<Denial>,
     told: Told,
     untold: VecDeque<(Denial, u64)>,
 }
@@ -127,6 +132,7 @@ enum Event {
     Heard(io::Result<Option<(ToEgress, Vec<OwnedFd>)>>),
     Visitor(io::Result<Line>),
     Denied(Denial),
+    Called(FromEgress),
     Gone(String),
     Alone,
 }
@@ -136,6 +142,7 @@ impl Server {
         rustix::net::listen(&socket, BACKLOG)?;
         rustix::io::ioctl_fionbio(&socket, true)?;
         let (deny, denials) = mpsc::channel(DENIALS);
+        let (calls, called) = mpsc::channel(CALLS);
         Ok(Self {
             socket: Some(UnixListener::from_std(socket.into())?),
             owner,
@@ -144,9 +151,9 @@ impl Server {
             held: None,
             members: HashMap::new(),
             serving: JoinSet::new(),
-            internet: Arc::new(Internet::new(test)),
+            around: Surroundings { internet: Arc::new(Internet::new(test)), deny, calls },
+            calls: Calls::new(called),
             denials,
-            deny,
             told: Told::default(),
             untold: VecDeque::new(),
         })
@@ -169,6 +176,10 @@ impl Server {
                 }
                 Event::Denied(denial) => {
                     self.note(denial).await;
+                    false
+                }
+                Event::Called(message) => {
+                    self.answer(message).await;
                     false
                 }
                 Event::Gone(key) => {
@@ -195,7 +206,7 @@ impl Server {
     }
 
     async fn next(&mut self) -> Event {
-        let Self { socket, host, members, serving, denials, .. } = self;
+        let Self { socket, host, members, serving, denials, calls, .. } = self;
         let idle = match host {
             Host::Nobody(since) if members.is_empty() => Some(*since + LINGER),
             _ => None,
@@ -204,6 +215,7 @@ impl Server {
             heard = hear(host) => Event::Heard(heard),
             visitor = visit(socket.as_ref()) => Event::Visitor(visitor),
             Some(denial) = denials.recv() => Event::Denied(denial),
+            called = calls.next() => Event::Called(called),
             Some(gone) = serving.join_next(), if !serving.is_empty() => Event::Gone(gone.unwrap_or_default()),
             () = sleep(idle.map_or(LINGER, |at| at.duration_since(Instant::now()))), if idle.is_some() => Event::Alone,
         }
@@ -224,10 +236,12 @@ impl Server {
         }
         if version != VERSION {
             self.socket = None;
+            self.members.values().for_each(|member| member.retire.cancel());
             return self.members.is_empty();
         }
         self.epoch = epoch;
         self.hold(line);
+        self.tell_calls().await;
         while let Some((denial, times)) = self.untold.pop_front() {
             self.tell(denial, times).await;
         }
@@ -239,8 +253,15 @@ impl Server {
             ToEgress::Hello { epoch, .. } => {
                 self.epoch = epoch;
                 self.answer(FromEgress::Welcome { version: VERSION }).await;
+                self.tell_calls().await;
             }
-            ToEgress::Join { key, instance, policy } => self.join(key, instance, policy, fds).await,
+            ToEgress::Join { key, instance, outside } => self.join(key, instance, outside, fds).await,
+            ToEgress::Reached { call } => match fds.into_iter().next() {
+                Some(socket) => self.calls.answered(call, Ok(socket)),
+                None => self.calls.answered(call, Err(None)),
+            },
+            ToEgress::Unreached { call, reason } => self.calls.answered(call, Err(reason)),
+            ToEgress::HangUp { call } => self.calls.hang_up(call),
             ToEgress::Leave { key } => {
                 if let Some(member) = self.members.get(&key) {
                     member.stop.cancel();
@@ -252,24 +273,31 @@ impl Server {
         false
     }
 
-    async fn join(&mut self, key: String, instance: InstanceName, policy: NetPolicy, fds: Vec<OwnedFd>) {
+    /// Tells a worker what instances want of each other, and what they have.
+    async fn tell_calls(&mut self) {
+        for call in self.calls.all() {
+            self.answer(call).await;
+        }
+    }
+
+    async fn join(&mut self, key: String, instance: InstanceName, outside: Outside, fds: Vec<OwnedFd>) {
         if let Some(member) = self.members.get(&key) {
-            member.policy.send_if_modified(|held| std::mem::replace(held, policy.clone()) != policy);
+            member.outside.send_if_modified(|held| std::mem::replace(held, outside.clone()) != outside);
             return self.answer(FromEgress::Joined { key }).await;
         }
         let sockets = match Sockets::sort(fds) {
             Ok(sockets) => sockets,
             Err(_) => return self.answer(FromEgress::Unknown { key }).await,
         };
-        let (policy, watched) = watch::channel(policy);
-        let inside = Inside::new(instance, watched, Arc::clone(&self.internet), self.deny.clone());
-        let stop = CancellationToken::new();
-        let (name, token) = (key.clone(), stop.clone());
+        let (outside, watched) = watch::channel(outside);
+        let inside = Inside::new(instance, watched, self.around.clone());
+        let (stop, retire) = (CancellationToken::new(), CancellationToken::new());
+        let (name, ends) = (key.clone(), (stop.clone(), retire.clone()));
         self.serving.spawn(async move {
-            inside.serve(sockets, token).await;
+            inside.serve(sockets, ends.0, ends.1).await;
             name
         });
-        self.members.insert(key.clone(), Member { policy, stop });
+        self.members.insert(key.clone(), Member { outside, stop, retire });
         self.answer(FromEgress::Joined { key }).await;
     }
 

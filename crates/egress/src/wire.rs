@@ -5,6 +5,8 @@
 //! worker ──Hello──► process ──Welcome──►          over any connection; the highest epoch is obeyed
 //! worker ──Join───► process ──Joined──►           or Unknown: once more, with listeners and the agent's pidfd
 //! worker ──Leave──►         ◄──Denied── process
+//! worker ◄─Reach─── process                       an instance wants another one: Reached + socket, or Unreached
+//! worker ◄─Over──── process                       its stream has ended          HangUp ends it
 //! worker ──Bye────► process ends
 //! ```
 
@@ -12,17 +14,18 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use insula_linux::scm;
-use insula_spec::{InstanceName, NetPolicy};
+use insula_spec::{InstanceName, Outside};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
 use crate::denial::Denial;
+use crate::judge::Reason;
 
 /// Changes with every incompatible change of the messages. A process of another version ends with its last
 /// connection, and another one takes its place.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 /// Longest message, in bytes: a policy of 256 long names fits.
 const MESSAGE_MAX: usize = 128 << 10;
 
@@ -36,9 +39,15 @@ pub(crate) enum ToEgress {
     Hello { version: u32, epoch: u64 },
     /// Judge this instance by this policy. Where the key is new, its listeners and the pidfd of its agent travel
     /// beside it.
-    Join { key: String, instance: InstanceName, policy: NetPolicy },
+    Join { key: String, instance: InstanceName, outside: Outside },
     /// It is gone.
     Leave { key: String },
+    /// The instance that was called is connected: the socket travels beside it.
+    Reached { call: u64 },
+    /// It is not, for this reason where a policy says so.
+    Unreached { call: u64, reason: Option<Reason> },
+    /// A stream is not allowed any more.
+    HangUp { call: u64 },
     /// Every instance is gone.
     Bye,
 }
@@ -55,6 +64,10 @@ pub(crate) enum FromEgress {
     Unknown { key: String },
     /// Something was refused, so many times.
     Denied { denial: Denial, times: u64 },
+    /// An instance wants to be connected to another one; `open` where it is already.
+    Reach { call: u64, from: InstanceName, to: InstanceName, open: bool },
+    /// It has ended.
+    Over { call: u64 },
 }
 
 /// A pair of connected sockets, close-on-exec.

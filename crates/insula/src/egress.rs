@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use insula_egress::{Denial, Egress, EgressConfig, TestInternet};
+use insula_egress::{Denial, Egress, EgressConfig, Heard, TestInternet};
 use insula_store::{Event, EventKind, Store};
 use tokio::sync::mpsc;
 
@@ -46,8 +46,8 @@ fn test_internet(path: &Path) -> anyhow::Result<TestInternet> {
     serde_json::from_str(&text).with_context(|| format!("`{}` is no internet", path.display()))
 }
 
-/// The worker's way to the process, which is started when it is needed, and what is refused.
-pub(crate) fn open(home: &Home, epoch: u64) -> (Egress, mpsc::Receiver<(Denial, u64)>) {
+/// The worker's way to the process, which is started when it is needed, and what comes from there.
+pub(crate) fn open(home: &Home, epoch: u64) -> (Egress, Heard) {
     // It inherits no environment; and whoever looks for what belongs to this home finds it by its name.
     let mut arguments = vec![VERB.to_owned(), format!("--home={}", home.path().display())];
     if cfg!(debug_assertions)

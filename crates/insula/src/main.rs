@@ -25,6 +25,7 @@ mod lifeline;
 mod parent;
 mod printer;
 mod remote;
+mod siblings;
 mod slim;
 mod stage;
 mod trace;

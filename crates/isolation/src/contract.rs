@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use insula_linux::quota::image::ImageError;
-use insula_spec::{InstanceName, Launch, Level, NetPolicy, Network, Placement};
+use insula_spec::{InstanceName, Launch, Level, Network, Outside, Placement};
 use serde::{Deserialize, Serialize};
 
 use crate::logs::LogStream;
@@ -88,8 +88,8 @@ pub trait Sandbox: Send + fmt::Debug {
     /// from [`Sandbox::logs`] still arrives there until its end.
     fn stop(self: Box<Self>, grace: Duration) -> BoxFuture<'static, Exit>;
 
-    /// Judges by this policy, from now on, what it reaches outside. Without a network of its own it is not judged.
-    fn set_net(&mut self, _policy: &NetPolicy) {}
+    /// Judges by this, from now on, what it reaches outside. Without a network of its own it is not judged.
+    fn set_net(&mut self, _outside: &Outside) {}
 
     /// Leaves it running.
     fn detach(self: Box<Self>);

@@ -26,6 +26,7 @@ mod net;
 mod routing;
 mod services;
 mod shared;
+mod siblings;
 mod status;
 mod usage;
 
@@ -42,5 +43,6 @@ pub use lease::{Lease, LeaseError, Upstream};
 pub use net::Net;
 pub use routing::NoVersion;
 pub use services::Services;
+pub use siblings::NotReached;
 pub use status::{Observed, Status};
 pub use usage::TenantUsage;

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use insula_isolation::{Backend, Registry, Unavailable};
-use insula_spec::{Config, IdRange, InstanceName, NetPolicy, ServiceName, ServiceSpec};
+use insula_spec::{Config, IdRange, InstanceName, NetPolicy, Outside, ServiceName, ServiceSpec};
 use insula_store::{IdRangeError, Store};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
@@ -143,10 +143,16 @@ impl Shared {
 }
 
 impl Site {
-    /// What the instance may reach outside: what the operator set, else what the configuration says.
-    pub(crate) fn net(&self) -> NetPolicy {
+    /// What the instance may reach outside, and whether somebody said so: what the operator set, else what the
+    /// configuration says.
+    pub(crate) fn net(&self) -> (NetPolicy, bool) {
         let set = self.shared.directory.read().get(&self.name).and_then(|entry| entry.net.clone());
-        set.unwrap_or_else(|| self.spec.net.clone())
+        set.map_or_else(|| (self.spec.net.clone(), self.spec.net_given), |net| (net, true))
+    }
+
+    /// What holds for everything that the instance does outside.
+    pub(crate) fn outside(&self) -> Outside {
+        Outside { net: self.net().0, bandwidth: self.spec.limits.bandwidth }
     }
 }
 

@@ -92,6 +92,8 @@ pub struct Launch {
     pub network: Network,
     /// What it may reach outside, where the network is its own.
     pub net: NetPolicy,
+    /// Whether somebody said so, and it is not the default.
+    pub net_given: bool,
     /// What it may use.
     pub limits: Limits,
     /// Host ids to run under; `None` for an ordinary user, who has none to give.

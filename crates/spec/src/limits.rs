@@ -92,6 +92,9 @@ pub struct Limits {
     /// How firmly `disk` is asked for.
     #[serde(default)]
     pub disk_mode: DiskMode,
+    /// What it may send to the outside, and again what it may receive from there, in bytes a second.
+    #[serde(default)]
+    pub bandwidth: Option<ByteSize>,
 }
 
 impl Limits {

@@ -11,7 +11,7 @@ use tokio::process::Command;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use super::{ANSWER, EgressConfig, Request};
+use super::{ANSWER, EgressConfig, Request, Visits};
 use crate::denial::Denial;
 use crate::wire::{self, FromEgress, Line, ToEgress, VERSION};
 
@@ -20,6 +20,7 @@ pub(super) struct Hub {
     pub(super) config: EgressConfig,
     pub(super) grow: watch::Sender<u64>,
     pub(super) deny: mpsc::Sender<(Denial, u64)>,
+    pub(super) visits: Visits,
     pub(super) line: Option<Arc<Line>>,
     /// Who waits for an answer about which key.
     pub(super) waiting: HashMap<String, oneshot::Sender<io::Result<bool>>>,
@@ -41,6 +42,7 @@ impl Hub {
                     }
                     None => return,
                 },
+                (message, socket) = self.visits.next() => self.say_with(&message, socket).await,
                 heard = hear(self.line.clone()) => match heard {
                     Ok(Some(message)) => self.hear(message),
                     Ok(None) | Err(_) => self.lose(),
@@ -65,8 +67,13 @@ impl Hub {
 
     /// Tells the process something that it need not answer.
     async fn say(&mut self, message: &ToEgress) {
+        self.say_with(message, None).await;
+    }
+
+    async fn say_with(&mut self, message: &ToEgress, beside: Option<OwnedFd>) {
         let Some(line) = self.line.clone() else { return };
-        if line.send(message, &[]).await.is_err() {
+        let fds: Vec<_> = beside.iter().map(AsFd::as_fd).collect();
+        if line.send(message, &fds).await.is_err() {
             self.lose();
         }
     }
@@ -76,6 +83,8 @@ impl Hub {
             FromEgress::Welcome { .. } => {}
             FromEgress::Joined { key } => self.reply(&key, true),
             FromEgress::Unknown { key } => self.reply(&key, false),
+            FromEgress::Reach { call, from, to, open } => self.visits.begin(call, from, to, open),
+            FromEgress::Over { call } => self.visits.over(call),
             FromEgress::Denied { denial, times } => {
                 tracing::debug!(instance = %denial.instance, times, "{denial}");
                 if self.deny.try_send((denial, times)).is_err() {
@@ -97,6 +106,7 @@ impl Hub {
         self.line = None;
         // Whoever waits sees the end of the channel.
         self.waiting.clear();
+        self.visits.clear();
         self.grow.send_modify(|generation| *generation += 1);
     }
 

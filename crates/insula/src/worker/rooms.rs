@@ -26,6 +26,7 @@ use crate::alerts::{Alerts, Origin};
 use crate::egress;
 use crate::home::Home;
 use crate::lifeline::{LevelLine, Report};
+use crate::siblings;
 
 type Serving = JoinSet<anyhow::Result<()>>;
 
@@ -73,7 +74,7 @@ impl Rooms {
         let ids = Arc::new(RequestIds::new(store.request_key().await?, epoch));
         let (observe, recorder) = Observe::start(watched(&home, &config, ids)?)?;
         observe.register(config.services.keys());
-        let (egress, denials) = egress::open(&home, epoch);
+        let (egress, heard) = egress::open(&home, epoch);
         let engine = engine_config(&home, &config, agent, epoch)?;
         let engine = Arc::new(Engine::new(EngineConfig { egress: Some(egress.clone()), ..engine })?);
         let place = place(&config, epoch);
@@ -87,7 +88,8 @@ impl Rooms {
         store.note(None, Event::new(EventKind::WorkerStarted, format!("worker {epoch}"))).await?;
         engine.warm();
         let recorder = tokio::spawn(recorder.run(store.clone()));
-        tokio::spawn(egress::record(store.clone(), denials));
+        tokio::spawn(egress::record(store.clone(), heard.denials));
+        tokio::spawn(siblings::serve(services.clone(), heard.visits));
         let alerts = Alerts::start(&config.alerts, &store, &Origin::of(&home)?);
         let mut rooms = Self {
             tenancy: Arc::new(Tenancy::new(services.clone())),

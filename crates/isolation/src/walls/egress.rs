@@ -5,14 +5,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use insula_egress::{Fetch, Member};
-use insula_spec::NetPolicy;
+use insula_spec::Outside;
 
 use super::Kind;
 use super::body::Body;
 use crate::link::Link;
 
-/// Makes these walls known with this policy; `None` where nothing judges.
-pub(super) fn admit(kind: Kind, body: &Body, link: &Link, policy: &NetPolicy) -> Option<Member> {
+/// Makes these walls known with what holds outside; `None` where nothing judges.
+pub(super) fn admit(kind: Kind, body: &Body, link: &Link, outside: &Outside) -> Option<Member> {
     let egress = body.shared.egress.as_ref().filter(|_| kind.is_judged())?;
     let instance = body.instance.clone()?;
     let agent = match body.agent_pidfd() {
@@ -22,7 +22,7 @@ pub(super) fn admit(kind: Kind, body: &Body, link: &Link, policy: &NetPolicy) ->
             return None;
         }
     };
-    Some(egress.member(&body.key, instance, policy.clone(), fetch(link.clone(), agent)))
+    Some(egress.member(&body.key, instance, outside.clone(), fetch(link.clone(), agent)))
 }
 
 /// Asks the agent for the listeners of the wall; the agent's own pidfd goes with them.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use insula_frames::{Ids, LaunchPlan, Probe, Step, ToAgent, ViewPlan};
 use insula_linux::cgroup::Leaves;
 use insula_linux::identity::{self, Identity};
-use insula_spec::{IdRange, Launch, Level, Limits};
+use insula_spec::{IdRange, Launch, Level, Limits, Outside};
 use tokio::task::JoinHandle;
 
 use super::body::Body;
@@ -23,7 +23,7 @@ use super::root::{self, Ground};
 use super::sandbox::Walled;
 use super::shell::{Shell, failed, unexpected};
 use super::view::{self, CannotShow};
-use super::{Kind, List, Shared, guest};
+use super::{Kind, List, Shared, guest, outside};
 use crate::contract::LaunchError;
 use crate::disk::{self, Own};
 use crate::fault;
@@ -46,6 +46,7 @@ async fn launch_in_shell(pool: &Pool, level: Level, launch: &Launch) -> Result<W
     let kind = Kind { level, network: launch.network, list };
     let wake = pool.wake();
     let mut shell = pool.take(kind).await?;
+    outside::check(kind, launch, &shell.link).await?;
     step("shell taken");
     shell.body.settle(kind, &launch.instance, &launch.placement);
     let plan = prepare(&mut shell, launch, profile.as_ref()).await?;
@@ -57,7 +58,7 @@ async fn launch_in_shell(pool: &Pool, level: Level, launch: &Launch) -> Result<W
     fault::point("launch.started");
     let walled = Walled::over(shell, &launch.placement, app).built_around(around).awaited(wake);
     let mut walled = walled.behind(profile.map(|profile| profile.name));
-    walled.judge_by(&launch.net);
+    walled.judge_by(&Outside::of(launch));
     Ok(walled)
 }
 

@@ -15,6 +15,7 @@ mod guest;
 mod idmap;
 mod launch;
 mod oci;
+mod outside;
 mod pool;
 mod profile;
 mod root;

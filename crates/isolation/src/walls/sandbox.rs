@@ -7,7 +7,7 @@ use std::time::Duration;
 use insula_egress::Member;
 use insula_frames::{Ended, ToAgent};
 use insula_linux::identity::Identity;
-use insula_spec::{Launch, Level, NetPolicy, Network, Placement};
+use insula_spec::{Launch, Level, Network, Outside, Placement};
 
 use super::body::Body;
 use super::connect::Connector;
@@ -106,10 +106,10 @@ impl Walled {
     }
 
     /// Judges what it reaches outside by this policy from now on.
-    pub(crate) fn judge_by(&mut self, policy: &NetPolicy) {
+    pub(crate) fn judge_by(&mut self, outside: &Outside) {
         match &self.member {
-            Some(member) => member.set(policy.clone()),
-            None => self.member = egress::admit(self.kind, &self.body, &self.link, policy),
+            Some(member) => member.set(outside.clone()),
+            None => self.member = egress::admit(self.kind, &self.body, &self.link, outside),
         }
     }
 
@@ -283,7 +283,7 @@ impl Walled {
         if self.exit == Some(Exit::Lost) {
             return Err(LaunchError::Agent("it is gone".to_owned()));
         }
-        self.judge_by(&launch.net);
+        self.judge_by(&Outside::of(launch));
         let plan = prepare_again(&self.body, self.kind, &mut self.built_around, launch).await?;
         self.oom_kills = oom_kills(&self.body);
         self.app = execute(&self.link, &mut self.streams, &self.body, plan).await?;
@@ -355,8 +355,8 @@ impl Sandbox for Walled {
         Box::pin(self.end(grace))
     }
 
-    fn set_net(&mut self, policy: &NetPolicy) {
-        self.judge_by(policy);
+    fn set_net(&mut self, outside: &Outside) {
+        self.judge_by(outside);
     }
 
     fn detach(mut self: Box<Self>) {

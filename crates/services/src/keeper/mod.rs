@@ -291,9 +291,9 @@ impl Keeper {
 
     /// Judges what the workload reaches outside by the policy of this moment.
     fn judge(&mut self) {
-        let policy = self.site.net();
+        let outside = self.site.outside();
         if let Some(sandbox) = &mut self.sandbox {
-            sandbox.set_net(&policy);
+            sandbox.set_net(&outside);
         }
     }
 

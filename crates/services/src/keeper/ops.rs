@@ -122,7 +122,8 @@ async fn try_launch(site: &Site, stored: Option<Level>) -> Result<(Box<dyn Sandb
     let backend = site.shared.registry.backend(level)?;
     let ids = site.shared.host_ids(&site.name, backend.as_ref()).await?;
     let placement = backend.place(&site.name, site.spec.network)?;
-    let launch = Launch { net: site.net(), ..site.spec.launch(&site.name.id, &placement, ids) };
+    let (net, net_given) = site.net();
+    let launch = Launch { net, net_given, ..site.spec.launch(&site.name.id, &placement, ids) };
     Ok((backend.launch(&launch).await?, level))
 }
 
@@ -146,7 +147,8 @@ pub(super) async fn relaunch(site: Site, mut sandbox: Box<dyn Sandbox>, level: L
     let again = async {
         let ids = site.shared.host_ids(&site.name, site.shared.registry.backend(level)?.as_ref()).await?;
         let launch = site.spec.launch(&site.name.id, &sandbox.record().placement, ids);
-        let launch = Launch { net: site.net(), ..launch };
+        let (net, net_given) = site.net();
+        let launch = Launch { net, net_given, ..launch };
         sandbox.relaunch(&launch).await.map_err(StartError::from)
     };
     let limit = site.spec.startup_timeout;

@@ -1,6 +1,6 @@
 //! Everything that can be wrong with a configuration, and what to do about each.
 
-use crate::{InvalidImage, InvalidName, InvalidNetRule, InvalidUnit, Level};
+use crate::{InvalidCaller, InvalidImage, InvalidName, InvalidNetRule, InvalidUnit, Level};
 
 use super::raw::is_old;
 use super::template;
@@ -142,9 +142,15 @@ pub enum ProblemKind {
     /// A rule of `net` that is none.
     #[error(transparent)]
     Net(InvalidNetRule),
+    /// A caller of `reachable_from` that is none.
+    #[error(transparent)]
+    Caller(InvalidCaller),
     /// Rules for a network that has none.
     #[error("`net` judges what leaves a network of one's own, and this service has the network of the host")]
     NetOfHost,
+    /// A bound for a network that nothing of Insula's carries.
+    #[error("what leaves the network of the host is not carried by Insula, so it cannot be bounded")]
+    BandwidthOfHost,
     /// A NUL character, which no path, argument or variable can hold.
     #[error("it holds a NUL character")]
     Nul,
@@ -293,6 +299,7 @@ impl ProblemKind {
             Self::Unit(e) => e.hint().to_owned(),
             Self::Image(e) => e.hint().to_owned(),
             Self::Net(e) => e.hint().to_owned(),
+            Self::Caller(e) => e.hint().to_owned(),
             Self::WrongType { example, .. } => format!("write it like this: {example}"),
             Self::OutOfRange { min, max, .. } => format!("use a value from {min} to {max}"),
             Self::UnknownWord { similar: Some(word), .. } => format!("did you mean `{word}`?"),
@@ -344,6 +351,7 @@ impl ProblemKind {
             Self::Quota(_) => "write a percentage of one CPU, \"150%\", or a number of CPUs, 1.5",
             Self::HealthOfH2c => "remove `health`; the instance is ready when it accepts connections",
             Self::BackoffOrder { .. } => "lower `restart_backoff` or raise `restart_backoff_max`",
+            Self::BandwidthOfHost => "remove `bandwidth_limit`, or set `network = \"isolated\"`",
             Self::NetOfHost => "remove `net`, or set `network = \"isolated\"`",
             Self::ListedTwice(_) | Self::SaidTwice(_) => "remove one of the two",
             Self::PortTaken { .. } => "choose another port",

@@ -62,6 +62,7 @@ impl ServiceSpec {
             seccomp: self.seccomp.clone(),
             network: self.network,
             net: self.net.clone(),
+            net_given: self.net_given,
             limits: self.limits,
             ids,
             placement: placement.clone(),

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::{
-    ImageSource, InstanceId, Level, LevelChoice, Limits, Mount, NetPolicy, Network, Root, Secret, ServiceName,
+    ImageSource, InstanceId, Level, LevelChoice, Limits, Mount, NetPolicy, Network, ReachableFrom, Root,
+    Secret, ServiceName,
 };
 
 /// What happens to an idle instance.
@@ -113,6 +114,10 @@ pub struct ServiceSpec {
     pub network: Network,
     /// What it may reach outside, where the network is its own.
     pub net: NetPolicy,
+    /// Whether the file says so, and not the default.
+    pub net_given: bool,
+    /// Who of this installation may reach its instances.
+    pub reachable_from: ReachableFrom,
     /// Further host paths to show.
     pub mounts: Vec<Mount>,
     /// What the root file system is made of.

@@ -38,6 +38,7 @@ const ROWS: &[Row] = &[
     ("read_only_root", &[], |s| json!(s.root.read_only)),
     ("seccomp", &[], |s| json!(s.seccomp)),
     ("net", &[], |s| json!(s.net)),
+    ("reachable_from", &[], |s| json!(s.reachable_from)),
     ("memory", &["memory_limit_mb", "memory_mb"], |s| size(s.limits.memory)),
     ("cpu_weight", &["cpu_shares"], |s| weight(&s.limits)),
     ("cpu_quota", &["vcpus"], |s| quota(s.limits.cpu_quota)),
@@ -45,6 +46,7 @@ const ROWS: &[Row] = &[
     ("open_files", &[], |s| json!(s.limits.open_files)),
     ("disk_limit", &["storage_quota_mb"], |s| size(s.limits.disk)),
     ("disk_limit_mode", &[], |s| json!(s.limits.disk_mode.as_str())),
+    ("bandwidth_limit", &[], |s| size(s.limits.bandwidth)),
     ("health.path", &["health"], |s| json!(s.health.as_ref().map(|h| &h.path))),
     ("health.interval", &[".settings.health_check_interval"], |s| {
         s.health.as_ref().map_or(Value::Null, |health| time(health.interval))

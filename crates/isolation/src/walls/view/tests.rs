@@ -47,6 +47,7 @@ fn launch(network: Network) -> Launch {
         seccomp: None,
         network,
         net: insula_spec::NetPolicy::none(),
+        net_given: false,
         limits: Limits::default(),
         ids: Some(IdRange { base: 1 << 20 }),
         placement: Placement { port: 8080, socket: SOCKET_INSIDE.into() },

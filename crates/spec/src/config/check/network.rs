@@ -3,11 +3,14 @@
 use std::net::IpAddr;
 
 use super::super::kind::ProblemKind;
-use super::super::raw::RawService;
+use super::super::raw::{RawService, RawSize};
 use super::super::read::Given;
 use super::Check;
-use crate::{NetPolicy, NetRule};
+use crate::{ByteSize, Caller, NetPolicy, NetRule, ReachableFrom, parse_bytes};
 
+/// Least and most bytes a second that can be asked for.
+const BANDWIDTH_MIN: ByteSize = ByteSize(1 << 10);
+const BANDWIDTH_MAX: ByteSize = ByteSize(1 << 40);
 /// Longest DNS name as text (RFC 1035, section 2.3.4), less the two labels of 63 that go in front.
 const DOMAIN_MAX: usize = 253 - 2 * 64;
 
@@ -80,6 +83,43 @@ impl Check<'_> {
         NetPolicy::new(rules).unwrap_or_else(|e| {
             self.problem(&given.at, ProblemKind::Net(e));
             NetPolicy::none()
+        })
+    }
+
+    /// Bytes a second, each way.
+    pub(super) fn bandwidth(&mut self, raw: &RawService) -> Option<ByteSize> {
+        let given = raw.bandwidth_limit.as_ref()?;
+        if raw.network.as_ref().is_some_and(|network| network.value == "host") {
+            self.problem(&given.at, ProblemKind::BandwidthOfHost);
+        }
+        let RawSize(text) = &given.value;
+        match parse_bytes(text) {
+            Ok(rate) if (BANDWIDTH_MIN..=BANDWIDTH_MAX).contains(&rate) => return Some(rate),
+            Ok(_) => {
+                let (min, max) = (BANDWIDTH_MIN.to_string(), BANDWIDTH_MAX.to_string());
+                self.problem(&given.at, ProblemKind::OutOfRange { value: format!("`{text}`"), min, max });
+            }
+            Err(e) => self.problem(&given.at, ProblemKind::Unit(e)),
+        }
+        None
+    }
+
+    /// Who may reach its instances. Where a caller is malformed, nobody by it.
+    pub(super) fn reachable_from(&mut self, raw: &RawService) -> ReachableFrom {
+        let Some(given) = &raw.reachable_from else { return ReachableFrom::default() };
+        let mut callers = Vec::new();
+        for one in &given.value {
+            match one.value.parse::<Caller>() {
+                Ok(caller) if callers.contains(&caller) => {
+                    self.problem(&one.at, ProblemKind::ListedTwice(one.value.clone()));
+                }
+                Ok(caller) => callers.push(caller),
+                Err(e) => self.problem(&one.at, ProblemKind::Caller(e)),
+            }
+        }
+        ReachableFrom::new(callers).unwrap_or_else(|e| {
+            self.problem(&given.at, ProblemKind::Caller(e));
+            ReachableFrom::default()
         })
     }
 

@@ -75,6 +75,8 @@ impl Check<'_> {
             min_isolation: floor,
             network: self.word(raw.network.as_ref(), NETWORKS).unwrap_or_default(),
             net: self.net(&raw),
+            net_given: raw.net.is_some(),
+            reachable_from: self.reachable_from(&raw),
             mounts,
             root,
             seccomp: self.seccomp(raw.seccomp.as_ref(), isolation),
@@ -117,6 +119,7 @@ impl Check<'_> {
             open_files: raw.open_files.as_ref().and_then(|given| self.number(given, FILES_MIN..=FILES_MAX)),
             disk: self.size(raw.disk_limit.as_ref(), raw.storage_quota_mb.as_ref(), "disk_limit"),
             disk_mode: self.disk_mode(raw),
+            bandwidth: self.bandwidth(raw),
         }
     }
 

@@ -54,6 +54,7 @@ pub(super) fn spec() -> ServiceSpec {
         min_isolation: None,
         network: Network::Isolated,
         net: insula_spec::NetPolicy::none(),
+        net_given: false,
         mounts: Vec::new(),
         root: insula_spec::Root::host(),
         seccomp: None,
