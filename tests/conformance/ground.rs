@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use insula_tests::{Answer, Options, Place, Server};
+use insula_tests::{Answer, Internet, Options, Place, Server};
 use serde_json::Value;
 
 /// The app, which calls the functions of the claim's `act.py`.
@@ -83,6 +83,21 @@ impl Ground {
 
     /// A server with a service `app` at this level, with further keys, for these tenants.
     pub(crate) fn serve(&self, act: &str, keys: &str, tenants: &[&str]) -> Server {
+        self.serve_with(|_| Options::default(), act, keys, tenants)
+    }
+
+    /// The same with an internet.
+    pub(crate) fn serve_in(&self, internet: &Internet, act: &str, keys: &str, tenants: &[&str]) -> Server {
+        self.serve_with(|place| internet.options(place), act, keys, tenants)
+    }
+
+    fn serve_with(
+        &self,
+        options: impl Fn(&Place) -> Options,
+        act: &str,
+        keys: &str,
+        tenants: &[&str],
+    ) -> Server {
         let place = Place::new();
         fs::write(place.apps().join("conform.py"), APP).unwrap();
         fs::write(place.apps().join("act.py"), act).unwrap();
@@ -92,7 +107,8 @@ impl Ground {
              isolation = \"{level}\"\n{keys}\n[service.app.env]\nDATA = \"{{data_dir}}/{{id}}\"\n\
              WORD = \"word-of-{{id}}\"\n[instances]\napp = {tenants:?}\n"
         );
-        Server::with(place, &config, &Options::default())
+        let options = options(&place);
+        Server::with(place, &config, &options)
     }
 }
 

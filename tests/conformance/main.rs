@@ -24,6 +24,9 @@ mod locale;
 mod loopback;
 mod many_files;
 mod matrix;
+mod net_allow;
+mod net_deny;
+mod net_held;
 mod own_processes;
 mod private_tmp;
 mod read_only;
@@ -64,7 +67,7 @@ const CLAIMS: [Claim; 20] = [
     own_processes::CLAIM,
 ];
 /// Claims about networks, whose rules differ with the key `network`.
-const NETWORK: [Claim; 1] = [loopback::CLAIM];
+const NETWORK: [Claim; 4] = [loopback::CLAIM, net_allow::CLAIM, net_deny::CLAIM, net_held::CLAIM];
 
 fn all() -> impl Iterator<Item = Claim> {
     CLAIMS.into_iter().chain(NETWORK)

@@ -129,7 +129,12 @@ impl Inside {
 
     /// Serves the instance until its agent ends or it is told to stop. Told to `retire`, it accepts no more and ends
     /// with its last connection.
-    pub(crate) async fn serve(self: Arc<Self>, sockets: Sockets, stop: CancellationToken, retire: CancellationToken) {
+    pub(crate) async fn serve(
+        self: Arc<Self>,
+        sockets: Sockets,
+        stop: CancellationToken,
+        retire: CancellationToken,
+    ) {
         let Sockets { listeners, packets, agent } = sockets;
         let all = stop.child_token();
         for listener in listeners {

@@ -43,7 +43,8 @@ impl Pace {
     /// Charges these bytes; the moment from which more may be read.
     pub(crate) fn charge(&self, bytes: usize) -> Option<Instant> {
         let rate = self.rate()?;
-        let nanos = u128::try_from(bytes).unwrap_or(u128::MAX).saturating_mul(1_000_000_000) / u128::from(rate);
+        let nanos =
+            u128::try_from(bytes).unwrap_or(u128::MAX).saturating_mul(1_000_000_000) / u128::from(rate);
         let time = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
         // A single assignment is all that happens under the lock.
         let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);

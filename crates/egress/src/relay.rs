@@ -85,7 +85,8 @@ pub(crate) async fn serve(inside: &Inside, mut client: TcpStream, to: SocketAddr
     }
     let outright = inside.judge(address, Some(port), false);
     let Err(reason) = outright else {
-        return carry(inside, client, &[], Goal { name: None, place: Place::Addresses(vec![address]), port }).await;
+        return carry(inside, client, &[], Goal { name: None, place: Place::Addresses(vec![address]), port })
+            .await;
     };
     // Many servers speak first: where a name led here there is nothing to wait for.
     if !TELLING.contains(&port)

@@ -155,7 +155,12 @@ impl Inside {
     ///
     /// # Errors
     /// When it may not be reached; that was told.
-    pub(crate) fn addresses_of(&self, name: &str, to: &InstanceName, kind: Kind) -> Result<Vec<IpAddr>, Stop> {
+    pub(crate) fn addresses_of(
+        &self,
+        name: &str,
+        to: &InstanceName,
+        kind: Kind,
+    ) -> Result<Vec<IpAddr>, Stop> {
         self.may_reach((name, to), None)?;
         let found = self.policy().address_of(&self.instance.id, to).filter(|_| kind == Kind::V4);
         Ok(found.map(IpAddr::V4).into_iter().collect())
@@ -179,7 +184,12 @@ impl Inside {
     ///
     /// # Errors
     /// Why it is not reached; told if it may not be.
-    pub(crate) async fn reach(&self, name: &str, to: &InstanceName, port: u16) -> Result<(Server, Visit), Stop> {
+    pub(crate) async fn reach(
+        &self,
+        name: &str,
+        to: &InstanceName,
+        port: u16,
+    ) -> Result<(Server, Visit), Stop> {
         self.may_reach((name, to), Some(port))?;
         let (answer, answered) = oneshot::channel();
         let (_over, over) = oneshot::channel();

@@ -66,6 +66,21 @@ pub fn enter_network(of: &Path) -> io::Result<()> {
     answer(unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) }.into()).map(drop)
 }
 
+/// Builds the network wall of a sandbox, in a network namespace of its own.
+///
+/// # Errors
+/// Those of unshare(2), and of [`crate::wall::build`].
+pub fn network_wall() -> io::Result<()> {
+    // SAFETY: the callers' process has one thread and ends afterwards.
+    unsafe {
+        let root = libc::geteuid() == 0;
+        let flags = if root { libc::CLONE_NEWNET } else { libc::CLONE_NEWUSER | libc::CLONE_NEWNET };
+        answer(libc::unshare(flags).into())?;
+    }
+    crate::loopback::bring_up()?;
+    crate::wall::build().map(drop)
+}
+
 /// Asks for a keyring of the kernel (`KEYCTL_JOIN_SESSION_KEYRING`); keyrings know no namespaces.
 ///
 /// # Errors

@@ -102,7 +102,10 @@ impl ReachableFrom {
         let mut all: Vec<Caller> = Vec::new();
         for caller in callers {
             if all.len() == CALLERS_MAX {
-                return Err(InvalidCaller { text: caller.to_string(), why: "a service has at most 256 callers" });
+                return Err(InvalidCaller {
+                    text: caller.to_string(),
+                    why: "a service has at most 256 callers",
+                });
             }
             if !all.contains(&caller) {
                 all.push(caller);
@@ -225,7 +228,9 @@ mod tests {
         let (alice, of) = (name("web:alice").id, |text: &str| internal(text, &name("web:alice").id));
         assert_eq!(of("db.internal"), Some(name("db:alice")));
         assert_eq!(of("main.db.internal"), Some(name("db:main")));
-        for none in ["internal", ".internal", "db.example.com", "a.b.db.internal", "-.internal", "db.internal.com"] {
+        for none in
+            ["internal", ".internal", "db.example.com", "a.b.db.internal", "-.internal", "db.internal.com"]
+        {
             assert_eq!(of(none), None, "{none}");
         }
         assert!(policy(&["self:db"]).reaches(&alice, &name("db:alice")));

@@ -87,7 +87,9 @@ impl Visits {
                 std::future::pending::<()>().await;
             }
             match self.answers.join_next().await {
-                Some(Ok((call, false, Some(Ok(socket))))) => return (ToEgress::Reached { call }, Some(socket)),
+                Some(Ok((call, false, Some(Ok(socket))))) => {
+                    return (ToEgress::Reached { call }, Some(socket));
+                }
                 Some(Ok((call, false, Some(Err(reason))))) => {
                     self.open.remove(&call);
                     return (ToEgress::Unreached { call, reason }, None);

@@ -122,6 +122,7 @@ fn limits(d: &Detail) -> Vec<(&'static str, String)> {
         ("pids", of(usage.pids.map(|n| n.to_string()), d.limits.pids.map(|n| n.to_string()))),
         ("cpu quota", quota.unwrap_or_else(none)),
         ("cpu weight", d.limits.cpu_weight.map_or_else(|| "100".to_owned(), |w| w.get().to_string())),
+        ("bandwidth", d.limits.bandwidth.map_or_else(none, |rate| format!("{}/s each way", bytes(rate.0)))),
         ("open files", d.limits.open_files.map_or_else(none, |n| n.to_string())),
     ]
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::Command;
 
 use insula_isolation::{DiskProbe, Mechanism};
 use insula_linux::cgroup::Layout;
@@ -11,9 +12,14 @@ use rustix::process::{Resource, getrlimit};
 
 use super::{Check, Verdict};
 use crate::home::Home;
+use crate::verify;
 
 /// Oldest kernel that has everything the walls use: `clone_tree` of mounts, pidfds, `close_range`.
 const KERNEL: (u32, u32) = (5, 15);
+
+/// What to do without a network wall.
+const NO_WALL: &str = "`modprobe nf_tables nft_redir nf_nat`, or use a kernel with CONFIG_NFT_REDIR; without it nothing \
+                       outside can be reached, and a service with `net` is refused";
 
 /// Open files that a host with some hundred tenants needs.
 const OPEN_FILES: u64 = 4096;
@@ -27,6 +33,7 @@ pub(super) fn host() -> Vec<Check> {
         subordinate_ids(),
         seccomp(),
         landlock(),
+        network_wall(),
         proc_mount(),
         open_files(getrlimit(Resource::Nofile).maximum),
         engines(),
@@ -148,6 +155,20 @@ fn engines() -> Check {
         all => format!("{}: not used, images are run without", all.join(", ")),
     };
     good("container engines", text)
+}
+
+/// Tried by a process of its own: it takes a network namespace, and one thread.
+fn network_wall() -> Check {
+    let what = "network wall";
+    let tried = Command::new("/proc/self/exe").args([verify::PROBE_VERB, "wall"]).output();
+    let outcome = tried.and_then(|output| Ok(serde_json::from_slice::<verify::Outcome>(&output.stdout)?));
+    match outcome {
+        Ok(outcome) if outcome.through => good(what, "nf_tables with NAT: `net` is enforced"),
+        Ok(verify::Outcome { detail, .. }) => {
+            not(what, Verdict::Poor, format!("no `net`: {detail}"), NO_WALL)
+        }
+        Err(e) => not(what, Verdict::Poor, format!("cannot be tried: {e}"), NO_WALL),
+    }
 }
 
 /// An over-mounted part of /proc keeps an unprivileged user from mounting a fresh one.

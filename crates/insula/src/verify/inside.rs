@@ -41,6 +41,8 @@ enum What {
     Serve { word: String },
     /// Try once.
     Try { name: Probe, target: String },
+    /// Build a network wall in a network of one's own.
+    Wall,
     /// Wait until standard input ends.
     Idle,
 }
@@ -72,6 +74,10 @@ pub(crate) fn run(args: ProbeArgs, printer: Printer) -> anyhow::Result<ExitCode>
             serve()?;
         }
         What::Try { name, target } => printer.json_line(&Outcome::of(attempts::make(name, &target)))?,
+        What::Wall => {
+            let built = insula_linux::attempt::network_wall().map(|()| "built".to_owned());
+            printer.json_line(&Outcome::of(built))?;
+        }
         What::Idle => {
             io::copy(&mut io::stdin(), &mut io::sink())?;
         }

@@ -22,7 +22,7 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use insula_spec::Level;
 
-pub(crate) use inside::{ProbeArgs, VERB as PROBE_VERB, run as probe};
+pub(crate) use inside::{Outcome, ProbeArgs, VERB as PROBE_VERB, run as probe};
 
 use crate::doctor::{self, LevelFound};
 use crate::exit::Exit;

@@ -1,12 +1,11 @@
 //! What leaves the walls, and what does not. Each refusal has its negative control: the same probe gets through
 //! where a rule allows it.
 
-mod internet;
+mod bandwidth;
+mod siblings;
 
-use insula_tests::{Place, Server, wait_until};
+use insula_tests::{Internet, Options, Place, Server, skip, wait_until};
 use serde_json::Value;
-
-use self::internet::Internet;
 
 /// A public address, and another.
 const GOOD: &str = "93.184.216.34";
@@ -251,4 +250,49 @@ fn a_policy_is_changed_live_is_suggested_and_survives_a_restart() {
     let malformed = server.cli(&["policy", "set", "app:a", "*"]);
     assert_eq!(malformed.code, 2, "{}", malformed.stderr);
     assert!(malformed.stderr.contains("`*` is not a rule of `net`"), "{}", malformed.stderr);
+}
+
+/// A program that runs another one where no rules for packets can be made, as on a kernel without `nf_tables`: sockets of
+/// `NETLINK_NETFILTER` are refused to it and to everything that it starts.
+const WITHOUT_NF_TABLES: &str = include_str!("without_nf_tables.py");
+
+#[test]
+fn rules_that_this_kernel_cannot_enforce_are_refused_and_doctor_says_so() {
+    if cfg!(not(target_arch = "x86_64")) {
+        skip!("the filter of the test is made for x86_64");
+    }
+    let place = Place::new();
+    let script = place.path().join("without_nf_tables.py");
+    std::fs::write(&script, WITHOUT_NF_TABLES).unwrap();
+    let through = vec![
+        insula_tests::system_program("python3").unwrap().to_str().unwrap().to_owned(),
+        script.to_str().unwrap().to_owned(),
+    ];
+    let tables = [("asked", Some("[\"public\"]")), ("none", Some("[]")), ("usual", None)];
+    let config: String = tables.iter().map(|(name, net)| service(name, *net)).collect();
+    let config = format!("{config}[instances]\nasked = [\"a\"]\nnone = [\"a\"]\nusual = [\"a\"]\n");
+    let home = place.home();
+    let server = Server::with(place, &config, &Options { through: through.clone(), ..Options::default() });
+    let refused = server.get("asked:a", "/");
+    assert_eq!(refused.status, 503, "{refused:?}");
+    let why = server.cli(&["why", "asked:a"]).ok().stdout;
+    assert!(why.contains("`net` cannot be enforced") && why.contains("nf_tables"), "{why}");
+    // Nothing outside is what `[]` asks for, and what is left where nobody asked for anything.
+    for instance in ["none:a", "usual:a"] {
+        fails(&server, instance, &format!("/tcp?host={GOOD}&port=5432"));
+    }
+    let doctor = |through: &[String]| {
+        let (program, arguments) = (&through[0], &through[1..]);
+        let output = std::process::Command::new(program).args(arguments).output().unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let all = report["checks"].as_array().unwrap().clone();
+        all.into_iter().find(|check| check["what"] == "network wall").unwrap()
+    };
+    let insula = insula_tests::program().to_str().unwrap().to_owned();
+    let verb = ["--home", home.to_str().unwrap(), "doctor", "--json"].map(str::to_owned);
+    let found = doctor(&[&through[..], std::slice::from_ref(&insula), &verb[..]].concat());
+    assert!(found["verdict"] == "poor" && found["hint"].as_str().unwrap().contains("nf_tables"), "{found}");
+    // The control: without the filter this host can.
+    let found = doctor(&[&[insula][..], &verb[..]].concat());
+    assert_eq!(found["verdict"], "good", "{found}");
 }

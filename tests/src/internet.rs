@@ -9,13 +9,14 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use insula_tests::{Options, Place};
+use crate::{Options, Place};
 
 /// Answers by name; each question takes the next one in turn.
 type Zone = BTreeMap<String, Vec<Vec<IpAddr>>>;
 
 /// The internet of one test.
-pub(super) struct Internet {
+#[derive(Debug)]
+pub struct Internet {
     resolver: SocketAddr,
     places: Vec<(SocketAddr, SocketAddr)>,
     zone: Arc<Mutex<Zone>>,
@@ -23,7 +24,8 @@ pub(super) struct Internet {
 
 impl Internet {
     /// One with a resolver that knows no name.
-    pub(super) fn new() -> Self {
+    #[must_use]
+    pub fn new() -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let (resolver, zone) = (socket.local_addr().unwrap(), Arc::new(Mutex::new(Zone::new())));
         let known = Arc::clone(&zone);
@@ -32,13 +34,13 @@ impl Internet {
     }
 
     /// Gives a name addresses: those of the first list at the first question, and so on, the last for ever.
-    pub(super) fn name(&self, name: &str, answers: &[&[&str]]) {
+    pub fn name(&self, name: &str, answers: &[&[&str]]) {
         let parse = |list: &&[&str]| list.iter().map(|a| a.parse().unwrap()).collect();
         self.zone.lock().unwrap().insert(name.to_owned(), answers.iter().map(parse).collect());
     }
 
     /// A server at this address. It says `hello from WHO`, then repeats what it hears.
-    pub(super) fn server(&mut self, at: &str, who: &'static str) {
+    pub fn server(&mut self, at: &str, who: &'static str) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         self.places.push((at.parse().unwrap(), listener.local_addr().unwrap()));
         thread::spawn(move || {
@@ -48,8 +50,16 @@ impl Internet {
         });
     }
 
+    /// Where the server at this address really is.
+    #[must_use]
+    pub fn place(&self, at: &str) -> SocketAddr {
+        let at: SocketAddr = at.parse().unwrap();
+        self.places.iter().find(|(said, _)| *said == at).unwrap().1
+    }
+
     /// A server told about this internet.
-    pub(super) fn options(&self, place: &Place) -> Options {
+    #[must_use]
+    pub fn options(&self, place: &Place) -> Options {
         let file = place.path().join("internet.json");
         let text = serde_json::json!({ "resolver": self.resolver, "places": self.places });
         std::fs::write(&file, text.to_string()).unwrap();
@@ -112,4 +122,10 @@ fn answer(question: &[u8], zone: &mut Zone) -> Vec<u8> {
         bytes.extend(octets);
     }
     bytes
+}
+
+impl Default for Internet {
+    fn default() -> Self {
+        Self::new()
+    }
 }

@@ -1,0 +1,54 @@
+//! How fast an instance may send and receive.
+
+use std::time::{Duration, Instant};
+
+use insula_tests::{Internet, Place, Server};
+
+use super::{GOOD, ask};
+
+/// Bytes that go there and back.
+const SIZE: u32 = 600_000;
+/// Bytes a second that may.
+const RATE: u32 = 200_000;
+
+fn service(name: &str, keys: &str) -> String {
+    format!("[service.{name}]\ncommand = \"python3 $APPS/reach.py\"\nworkdir = \"$APPS\"\n{keys}\n")
+}
+
+/// How long it takes until everything is back.
+fn time(server: &Server, instance: &str) -> Duration {
+    let begin = Instant::now();
+    let found = ask(server, instance, &format!("/round?host={GOOD}&port=5432&size={SIZE}"));
+    assert_eq!(found["data"], SIZE, "{found}");
+    begin.elapsed()
+}
+
+#[test]
+fn a_bounded_stream_takes_its_time() {
+    let mut internet = Internet::new();
+    internet.server(&format!("{GOOD}:5432"), "");
+    let place = Place::new();
+    let options = internet.options(&place);
+    let slow = service("slow", &format!("bandwidth_limit = \"{RATE}\""));
+    let tables = format!("{slow}{}[instances]\nslow = [\"a\"]\nfree = [\"a\"]\n", service("free", ""));
+    let server = Server::with(place, &tables, &options);
+    let (slow, free) = (time(&server, "slow:a"), time(&server, "free:a"));
+    // What is there and what is back overlap; a tenth of a second may be ahead.
+    let least = Duration::from_secs((SIZE / RATE).into()) - Duration::from_millis(200);
+    assert!(slow >= least, "{SIZE} bytes took {slow:?} at {RATE} a second");
+    assert!(free < slow, "without a bound they took {free:?}, with one {slow:?}");
+    let shown = server.cli(&["inspect", "slow:a"]).ok().stdout;
+    assert!(shown.contains("bandwidth") && shown.contains("/s each way"), "{shown}");
+    assert_eq!(server.inspect("slow:a")["limits"]["bandwidth"], RATE);
+    assert!(server.inspect("free:a")["limits"]["bandwidth"].is_null());
+}
+
+#[test]
+fn a_bound_that_nothing_carries_is_refused() {
+    let keys = "isolation = \"process\"\nbandwidth_limit = \"1M\"\n";
+    let tables = format!("{}[instances]\napp = [\"a\"]\n", service("app", keys));
+    let server = Server::start(&tables);
+    assert_eq!(server.get("app:a", "/").status, 503);
+    let why = server.cli(&["why", "app:a"]).ok().stdout;
+    assert!(why.contains("`bandwidth_limit` cannot be enforced at level `process`"), "{why}");
+}
