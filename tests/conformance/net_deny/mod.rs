@@ -24,10 +24,10 @@ fn ask(server: &Server, host: &str, port: u16) -> Value {
 fn run(ground: &Ground) -> Shown {
     let mut internet = Internet::new();
     for place in PLACES {
-        internet.server(&format!("{place}:80"), "there");
+        internet.server(&format!("{place}:5432"), "there");
     }
     let walled = !ground.below("namespace");
-    let keys = if walled { "net = [\"93.184.216.34:80\"]\n" } else { "" };
+    let keys = if walled { "net = [\"93.184.216.34:5432\"]\n" } else { "" };
     let server = ground.serve_in(&internet, include_str!("act.py"), keys, &["a", "b"]);
     let loopback = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = loopback.local_addr().unwrap().port();
@@ -42,17 +42,17 @@ fn run(ground: &Ground) -> Shown {
         return Shown::Yes;
     }
     for place in PLACES {
-        held(ground, "namespace", &ask(&server, place, 80));
+        held(ground, "namespace", &ask(&server, place, 5432));
     }
     for sibling in ["b.app.internal", "app.internal"] {
-        held(ground, "namespace", &ask(&server, sibling, 80));
+        held(ground, "namespace", &ask(&server, sibling, 5432));
     }
     // The control: the same attempts, with rules.
-    let rules = PLACES.map(|place| format!("{place}:80"));
+    let rules = PLACES.map(|place| format!("{place}:5432"));
     let set = ["policy", "set", "app:a"].into_iter().chain(rules.iter().map(String::as_str));
     server.cli(&set.collect::<Vec<_>>()).ok();
     for place in PLACES {
-        let found = ask(&server, place, 80);
+        let found = ask(&server, place, 5432);
         assert_eq!(found["through"], true, "at {}, {place}: {found}", ground.level());
     }
     Shown::Yes

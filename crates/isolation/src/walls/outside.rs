@@ -21,8 +21,14 @@ pub(super) async fn check(kind: Kind, launch: &Launch, link: &Link) -> Result<()
                     from `namespace` on and `network = \"isolated\"`";
         return refused("bandwidth_limit", hint.to_owned());
     }
-    let asked = launch.net_given && !launch.net.is_none() || launch.limits.bandwidth.is_some();
-    if !asked || !kind.is_judged() {
+    if launch.net_given && !kind.is_judged() {
+        let hint = "Insula does not judge what leaves the network of the host: remove `net` (`insula policy set NAME \
+                    --default` where it was set for the instance), or choose a level from `namespace` on and \
+                    `network = \"isolated\"`";
+        return refused("net", hint.to_owned());
+    }
+    let asked = (launch.net_given && !launch.net.is_none()) || launch.limits.bandwidth.is_some();
+    if !asked {
         return Ok(());
     }
     match link.wall().await {

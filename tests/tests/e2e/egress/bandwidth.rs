@@ -44,11 +44,17 @@ fn a_bounded_stream_takes_its_time() {
 }
 
 #[test]
-fn a_bound_that_nothing_carries_is_refused() {
-    let keys = "isolation = \"process\"\nbandwidth_limit = \"1M\"\n";
-    let tables = format!("{}[instances]\napp = [\"a\"]\n", service("app", keys));
-    let server = Server::start(&tables);
-    assert_eq!(server.get("app:a", "/").status, 503);
-    let why = server.cli(&["why", "app:a"]).ok().stdout;
-    assert!(why.contains("`bandwidth_limit` cannot be enforced at level `process`"), "{why}");
+fn what_nothing_judges_is_refused_with_its_bounds_and_rules() {
+    let without = "isolation = \"process\"\n";
+    let bound = format!("{without}bandwidth_limit = \"1M\"\n");
+    let rules = format!("{without}net = [\"public\"]\n");
+    let tables = [service("bound", &bound), service("rules", &rules), service("free", without)].concat();
+    let server =
+        Server::start(&format!("{tables}[instances]\nbound = [\"a\"]\nrules = [\"a\"]\nfree = [\"a\"]\n"));
+    for (service, key) in [("bound", "bandwidth_limit"), ("rules", "net")] {
+        assert_eq!(server.get(&format!("{service}:a"), "/").status, 503);
+        let why = server.cli(&["why", &format!("{service}:a")]).ok().stdout;
+        assert!(why.contains(&format!("`{key}` cannot be enforced at level `process`")), "{why}");
+    }
+    server.get("free:a", "/").expect(200);
 }
