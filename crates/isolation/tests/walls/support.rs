@@ -129,6 +129,7 @@ impl Home {
             seccomp: None,
             network: Network::Isolated,
             net: insula_spec::NetPolicy::none(),
+            net_given: false,
             limits: Limits::default(),
             ids: root().then_some(IdRange { base: ids << 16 }),
             placement,

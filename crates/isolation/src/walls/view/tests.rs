@@ -21,6 +21,7 @@ fn shared(ids: IdMode, hidden: &[&str]) -> Shared {
         ids,
         boot_id: String::new(),
         filters: Vec::new(),
+        opened: Vec::new(),
         images: None,
         levels: insula_spec::Levels::default(),
         deaf: None,

@@ -162,6 +162,7 @@ impl Workload {
             agent_start: 1,
             app_pid: 2,
             app_start: 2,
+            filter: None,
             placement: placement(),
             network: Network::Isolated,
             cgroups: Vec::new(),

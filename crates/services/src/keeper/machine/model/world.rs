@@ -55,6 +55,7 @@ pub(super) fn spec() -> ServiceSpec {
         network: Network::Isolated,
         net: insula_spec::NetPolicy::none(),
         net_given: false,
+        reachable_from: insula_spec::ReachableFrom::default(),
         mounts: Vec::new(),
         root: insula_spec::Root::host(),
         seccomp: None,
