@@ -22,7 +22,7 @@ test: setup ## Unit tests, then the end-to-end claims, as root and again as an o
 lint: setup ## Formatting, clippy with warnings as errors, dependencies, shell scripts
 	@scripts/lint
 
-bench: ## Measure beside nginx, caddy and bare processes, in turns (BENCH_ARGS="quick wake" for a part)
+bench: ## Measure beside nginx, caddy, haproxy, crun, podman, runsc and bare processes, in turns (BENCH_ARGS="quick wake" for a part)
 	@scripts/setup bench
 	cargo build --locked --release -p insula -p insula-bench
 	target/release/insula-bench target/release/insula $(BENCH_ARGS)

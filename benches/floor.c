@@ -1,6 +1,7 @@
 /* The least that a wake and a restart could take: the same program behind the same walls, by hand.
  *
  *   floor wake    LEVEL PORT WORKDIR PROGRAM [ARGUMENT...]          prints milliseconds, once
+ *   floor launch  LEVEL PORT WORKDIR PROGRAM [ARGUMENT...]          prints when it forked; the program when it began
  *   floor respawn LEVEL PORT WORKDIR ROUNDS PROGRAM [ARGUMENT...]   prints milliseconds, once for each round
  *
  * LEVEL `process`: control groups, another user id, no capability to gain. LEVEL `namespace`: also user, pid,
@@ -220,6 +221,16 @@ int main(int argc, char **argv) {
     prctl(PR_SET_TIMERSLACK, 1000);
     setenv("PORT", argv[3], 1);
     make_groups();
+    if (!strcmp(argv[1], "launch")) {
+        struct timespec t;
+        unsetenv("PORT"); /* the program only tells the time, and ends */
+        clock_gettime(CLOCK_REALTIME, &t);
+        pid_t pid = start(program);
+        waitpid(pid, &status, 0);
+        printf("%lld.%06ld\n", (long long)t.tv_sec, t.tv_nsec / 1000);
+        remove_groups();
+        return 0;
+    }
     double from = now();
     pid_t pid = start(program);
     until_answered(port, from);

@@ -116,15 +116,26 @@ pub(crate) struct Cloud {
 }
 
 impl Cloud {
-    /// Starts it.
+    /// Starts it with the services that most parts share.
     pub(crate) fn start(insula: &Path) -> anyhow::Result<Self> {
+        Self::with(insula, CONFIG, &[])
+    }
+
+    /// Starts it with services of its own, and images made of directories, each under a name.
+    pub(crate) fn with(insula: &Path, config: &str, images: &[(&str, PathBuf)]) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new().prefix("insula-bench").tempdir()?;
         // Tenants have ids of their own, and must reach the program.
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
         fs::copy(std::env::current_exe()?, dir.path().join("insula-bench"))?;
         fs::write(dir.path().join("server.js"), NODE)?;
-        fs::write(dir.path().join("insula.toml"), CONFIG)?;
+        fs::write(dir.path().join("insula.toml"), config)?;
         let insula = fs::canonicalize(insula).with_context(|| format!("`{}`", insula.display()))?;
+        for (name, path) in images {
+            let mut load = Self::command(&insula, dir.path());
+            let output = load.args(["image", "load", "--name", name]).arg(path).output()?;
+            let said = String::from_utf8_lossy(&output.stderr);
+            anyhow::ensure!(output.status.success(), "image `{name}`: {}", said.trim());
+        }
         let (daemon, port) = Self::serve(&insula, dir.path())?;
         Ok(Self { insula, dir, daemon, port })
     }

@@ -45,6 +45,15 @@ impl Floor {
         self.run("respawn", level, &[rounds.to_string()], argv)
     }
 
+    /// Milliseconds from the fork to the first act of a program that tells when that was (`stamp.c`).
+    pub(crate) fn launch(&self, level: &str, argv: &[String]) -> anyhow::Result<f64> {
+        let all = self.run("launch", level, &[], &|_, _| argv.to_vec())?;
+        let [began, forked] = all[..] else {
+            anyhow::bail!("the floor told {} times instead of two", all.len())
+        };
+        Ok((began - forked) * 1000.0)
+    }
+
     fn run(
         &self,
         what: &str,

@@ -36,6 +36,25 @@ pub(crate) fn first_answer(port: u16, host: &str, every: Duration) -> anyhow::Re
     }
 }
 
+/// The body of the answer to one request on a connection of its own.
+pub(crate) fn body(port: u16, host: &str) -> anyhow::Result<String> {
+    body_at(port, host, "/")
+}
+
+/// The same at a path.
+pub(crate) fn body_at(port: u16, host: &str, path: &str) -> anyhow::Result<String> {
+    let mut stream = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port)))?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).with_context(|| format!("no answer for `{host}`"))?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("the answer is not whole")?;
+    anyhow::ensure!(head.starts_with("HTTP/1.1 200"), "the answer of `{host}` is not 200: {answer}");
+    Ok(body.to_owned())
+}
+
 fn ask(port: u16, host: &str) -> anyhow::Result<()> {
     let mut stream = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port)))?;
     stream.set_nodelay(true)?;

@@ -4,18 +4,16 @@
 //! transactions of [`BATCH`] lines, from memory: no pipe, no walls, no acknowledgement. Both files grow alike,
 //! round by round, and are searched when they are full.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::Write;
 use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
 use anyhow::Context;
 use rusqlite::Connection;
-use serde_json::Value;
 
 use crate::Extent;
+use crate::api::Api;
 use crate::cloud::Cloud;
-use crate::http::PATIENCE;
 use crate::table::Table;
 
 /// Lines of one transaction of the floor: about what Insula's writer finds waiting.
@@ -141,51 +139,6 @@ pub(crate) fn count(cloud: &Cloud) -> anyhow::Result<u64> {
             Some(next) => after = next,
             None => return Ok(u64::try_from(all)?),
         }
-    }
-}
-
-/// One connection to the control API.
-struct Api(BufReader<UnixStream>);
-
-impl Api {
-    fn connect(cloud: &Cloud) -> anyhow::Result<Self> {
-        let stream = UnixStream::connect(cloud.control()).context("cannot reach the control socket")?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        Ok(Self(BufReader::new(stream)))
-    }
-
-    fn ask(&mut self, path: &str, fields: &str) -> anyhow::Result<()> {
-        let head = format!("GET {path} HTTP/1.1\r\nHost: insula\r\n{fields}\r\n");
-        Ok(self.0.get_mut().write_all(head.as_bytes())?)
-    }
-
-    /// Asks for JSON of a known length.
-    fn get(&mut self, path: &str) -> anyhow::Result<Value> {
-        self.ask(path, "")?;
-        let (mut length, mut line) = (None, String::new());
-        loop {
-            line.clear();
-            anyhow::ensure!(self.0.read_line(&mut line)? > 0, "`{path}`: no answer");
-            if line == "\r\n" {
-                break;
-            }
-            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-                length = Some(value.trim().parse::<usize>()?);
-            }
-        }
-        let mut body = vec![0; length.with_context(|| format!("`{path}`: no length"))?];
-        self.0.read_exact(&mut body)?;
-        Ok(serde_json::from_slice(&body)?)
-    }
-
-    /// Reads lines until one begins so.
-    fn until(&mut self, begin: &str) -> anyhow::Result<()> {
-        let mut line = String::new();
-        while !line.starts_with(begin) {
-            line.clear();
-            anyhow::ensure!(self.0.read_line(&mut line)? > 0, "the stream ended before `{begin}`");
-        }
-        Ok(())
     }
 }
 

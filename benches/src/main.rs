@@ -8,12 +8,17 @@
 //! Nothing leaves the loopback.
 #![forbid(unsafe_code)]
 
+mod api;
 mod app;
 mod chatter;
 mod cloud;
 mod crash;
+mod egress;
+mod fleet;
 mod floor;
 mod http;
+mod launch;
+mod loader;
 mod logs;
 mod memory;
 mod noise;
@@ -37,6 +42,12 @@ const APP: &str = "app";
 /// The same for the application that writes lines.
 const CHATTER: &str = "chatter";
 
+/// The same for the application that makes a load from behind walls.
+const LOADER: &str = "loader";
+
+/// The same for the process that starts peers.
+const RUNNER: &str = "runner";
+
 /// How much is measured.
 #[derive(Debug, Clone, Copy)]
 struct Extent {
@@ -52,6 +63,10 @@ struct Extent {
     sleeping: usize,
     /// Lines of captured output in each of the rounds of logs.
     lines: u64,
+    /// Files of the big image.
+    files: usize,
+    /// Instances that are made at once.
+    fleet: usize,
 }
 
 fn main() -> ExitCode {
@@ -59,6 +74,8 @@ fn main() -> ExitCode {
     let ended = match args.next().as_deref() {
         Some(APP) => app::serve(args.next().as_deref().map(Path::new)),
         Some(CHATTER) => chatter::serve(),
+        Some(LOADER) => loader::serve(),
+        Some(RUNNER) => launch::runner(),
         first => run(first.map(PathBuf::from), args.collect()),
     };
     match ended {
@@ -75,29 +92,64 @@ fn main() -> ExitCode {
 }
 
 /// What can be measured by itself.
-const PARTS: [&str; 6] = ["memory", "proxy", "noise", "wake", "crash", "logs"];
+const PARTS: [&str; 9] = ["memory", "proxy", "noise", "wake", "crash", "logs", "launch", "egress", "fleet"];
+
+/// Those of them that need no daemon but one of their own.
+const APART: [&str; 3] = ["launch", "egress", "fleet"];
 
 /// `insula-bench PATH-OF-INSULA [quick] [PART...]`; without a part, all of them.
 fn run(insula: Option<PathBuf>, mut words: Vec<String>) -> anyhow::Result<()> {
     let insula = insula.context("usage: insula-bench PATH-OF-INSULA [quick] [PART...]")?;
     let quick = words.first().is_some_and(|word| word == "quick");
     let extent = if quick {
-        Extent { rounds: 3, seconds: 1, wakes: 4, instances: 20, sleeping: 2_000, lines: 20_000 }
+        Extent {
+            rounds: 3,
+            seconds: 1,
+            wakes: 4,
+            instances: 20,
+            sleeping: 2_000,
+            lines: 20_000,
+            files: 5_000,
+            fleet: 40,
+        }
     } else {
-        Extent { rounds: 4, seconds: 3, wakes: 10, instances: 200, sleeping: 10_000, lines: 100_000 }
+        Extent {
+            rounds: 4,
+            seconds: 3,
+            wakes: 10,
+            instances: 200,
+            sleeping: 10_000,
+            lines: 100_000,
+            files: 20_000,
+            fleet: 200,
+        }
     };
     words.drain(..usize::from(quick));
     if let Some(other) = words.iter().find(|word| !PARTS.contains(&word.as_str())) {
         anyhow::bail!("`{other}` is not a part; the parts are `{}`", PARTS.join("`, `"));
     }
     let wanted = |part: &str| words.is_empty() || words.iter().any(|word| word == part);
-    // The logs need nobody to be compared with.
-    if words != ["logs"] {
-        peers::check()?;
-    }
+    peers::check(wanted)?;
     peers::versions()?;
     say(&format!("load before: {}", process::load()?))?;
-    let mut cloud = cloud::Cloud::start(&insula)?;
+    if PARTS.iter().any(|part| wanted(part) && !APART.contains(part)) {
+        together(&insula, extent, wanted)?;
+    }
+    if wanted("launch") {
+        launch::measure(&insula, extent)?.iter().try_for_each(show)?;
+    }
+    if wanted("egress") {
+        egress::measure(&insula, extent)?.iter().try_for_each(show)?;
+    }
+    if wanted("fleet") {
+        fleet::measure(&insula, extent)?.iter().try_for_each(show)?;
+    }
+    say(&format!("load after: {}", process::load()?))
+}
+
+/// The parts that share one daemon.
+fn together(insula: &Path, extent: Extent, wanted: impl Fn(&str) -> bool) -> anyhow::Result<()> {
+    let mut cloud = cloud::Cloud::start(insula)?;
     // First: what load leaves behind in an allocator would hide the growth.
     if wanted("memory") {
         memory::measure(&mut cloud, extent)?.iter().try_for_each(show)?;
@@ -117,8 +169,7 @@ fn run(insula: Option<PathBuf>, mut words: Vec<String>) -> anyhow::Result<()> {
     if wanted("logs") {
         logs::measure(&cloud, extent)?.iter().try_for_each(show)?;
     }
-    cloud.stop()?;
-    say(&format!("load after: {}", process::load()?))
+    cloud.stop()
 }
 
 fn show(table: &Table) -> anyhow::Result<()> {

@@ -1,6 +1,7 @@
 //! What Insula is compared with: programs of the distribution, and processes without Insula.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,30 +13,43 @@ use crate::http;
 const NGINX: &str = include_str!("../nginx.conf");
 const CADDY: &str = include_str!("../caddy.Caddyfile");
 const TENEMENT: &str = include_str!("../tenement.toml");
+const HAPROXY: &str = include_str!("../haproxy.cfg");
 
 /// The program of tenement, if it is there: it is no package of the distribution, and its build is long.
 pub(crate) const TENEMENT_PROGRAM: &str = "ten";
 /// How it comes there.
 const TENEMENT_INSTALL: &str = "cargo install --locked tenement-cli";
 
-/// Programs that take part, and the package of each.
-const PROGRAMS: [(&str, &str); 6] = [
-    ("cc", "gcc"),
-    ("nginx", "nginx-light"),
-    ("caddy", "caddy"),
-    ("wrk", "wrk"),
-    ("python3", "python3-minimal"),
-    ("node", "nodejs"),
+/// A program that takes part: its name, its package, and the parts that need it.
+type Program = (&'static str, &'static str, &'static [&'static str]);
+
+/// Parts that measure with the services that they share.
+const SHARED: &[&str] = &["memory", "proxy", "noise", "wake", "crash"];
+
+const PROGRAMS: [Program; 12] = [
+    ("cc", "gcc", &["memory", "proxy", "noise", "wake", "crash", "launch"]),
+    ("nginx", "nginx-light", SHARED),
+    ("caddy", "caddy", SHARED),
+    ("wrk", "wrk", &["memory", "proxy", "noise", "wake", "crash", "egress"]),
+    ("python3", "python3-minimal", SHARED),
+    ("node", "nodejs", SHARED),
+    ("crun", "crun", &["launch"]),
+    ("podman", "podman", &["launch"]),
+    ("runsc", "runsc", &["launch"]),
+    ("unshare", "util-linux", &["launch"]),
+    ("tar", "tar", &["launch"]),
+    ("haproxy", "haproxy", &["egress"]),
 ];
 
-/// Fails when a peer is not there, and says how to get it.
-pub(crate) fn check() -> anyhow::Result<()> {
-    let missing: Vec<_> = PROGRAMS.iter().filter(|(name, _)| find(name).is_none()).collect();
+/// Fails when a peer that these parts need is not there, and says how to get it.
+pub(crate) fn check(wanted: impl Fn(&str) -> bool) -> anyhow::Result<()> {
+    let needed = |(_, _, parts): &&Program| parts.iter().any(|part| wanted(part));
+    let missing: Vec<_> = PROGRAMS.iter().filter(needed).filter(|(name, ..)| find(name).is_none()).collect();
     if missing.is_empty() {
         return Ok(());
     }
-    let names: Vec<_> = missing.iter().map(|(name, _)| format!("`{name}`")).collect();
-    let packages: Vec<_> = missing.iter().map(|(_, package)| *package).collect();
+    let names: Vec<_> = missing.iter().map(|(name, ..)| format!("`{name}`")).collect();
+    let packages: Vec<_> = missing.iter().map(|(_, package, _)| *package).collect();
     anyhow::bail!("{} not installed; run `apt-get install {}`", names.join(", "), packages.join(" "))
 }
 
@@ -50,7 +64,17 @@ fn find(name: &str) -> Option<PathBuf> {
 
 /// Says which versions are compared.
 pub(crate) fn versions() -> anyhow::Result<()> {
-    for (name, flag) in [("nginx", "-v"), ("caddy", "version"), ("wrk", "-v"), ("node", "--version")] {
+    let ask = [
+        ("nginx", "-v"),
+        ("caddy", "version"),
+        ("wrk", "-v"),
+        ("node", "--version"),
+        ("haproxy", "-v"),
+        ("crun", "--version"),
+        ("podman", "--version"),
+        ("runsc", "--version"),
+    ];
+    for (name, flag) in ask {
         let Some(program) = find(name) else { continue };
         let output = Command::new(program).arg(flag).output().with_context(|| format!("`{name}`"))?;
         // Some tell it on the one, some on the other; `wrk` has more to say.
@@ -125,6 +149,17 @@ pub(crate) fn caddy(dir: &Path, backend: u16) -> anyhow::Result<Peer> {
     // What it keeps between runs goes with the folder.
     command.env("HOME", dir).args(["run", "--adapter", "caddyfile", "--config"]).arg(&file);
     answering(Running::start(&mut command)?, port, "app", "caddy")
+}
+
+/// haproxy in front of a backend, passing on bytes.
+pub(crate) fn haproxy(dir: &Path, backend: SocketAddr) -> anyhow::Result<Peer> {
+    let port = http::free_port()?;
+    let places = [("@backend@", backend.to_string()), ("@port@", port.to_string())];
+    let file = configure(dir, "haproxy.cfg", HAPROXY, &places)?;
+    let program = find("haproxy").context("no `haproxy`")?;
+    // In the foreground: one process, whose CPU time is counted.
+    let running = Running::start(Command::new(program).arg("-db").arg("-f").arg(&file))?;
+    answering(running, port, "app", "haproxy")
 }
 
 /// tenement with the application as its own child; `None`, and said so, where it is not installed.

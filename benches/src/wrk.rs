@@ -1,5 +1,6 @@
 //! `wrk`, the client of the load.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
 
 use anyhow::Context;
@@ -23,16 +24,20 @@ pub(crate) struct Load {
 
 /// Asks again and again, on so many connections, for so many seconds. Each answer must be 2xx.
 pub(crate) fn load(target: &Target, connections: u32, seconds: u32) -> anyhow::Result<Load> {
-    let Target { port, host } = target;
+    load_at((Ipv4Addr::LOCALHOST, target.port).into(), target.host, connections, seconds)
+}
+
+/// The same at any address.
+pub(crate) fn load_at(to: SocketAddr, host: &str, connections: u32, seconds: u32) -> anyhow::Result<Load> {
     let output = Command::new("wrk")
         .args(["--latency", "-t1", &format!("-c{connections}"), &format!("-d{seconds}s")])
-        .args(["-H", &format!("Host: {host}"), &format!("http://127.0.0.1:{port}/")])
+        .args(["-H", &format!("Host: {host}"), &format!("http://{to}/")])
         .output()
         .context("cannot run `wrk`")?;
     let text = String::from_utf8_lossy(&output.stdout);
     // Errors have lines of their own, which are there only when there were any.
     let clean = output.status.success() && !text.contains("Socket errors") && !text.contains("Non-2xx");
-    anyhow::ensure!(clean, "`{host}` on port {port}: requests failed:\n{text}");
+    anyhow::ensure!(clean, "`{host}` at {to}: requests failed:\n{text}");
     parse(&text).with_context(|| format!("`wrk` told something else:\n{text}"))
 }
 

@@ -1,0 +1,98 @@
+//! Many instances with a network each: how fast they are made, and that no two share what must be one's own.
+//!
+//! They are asked for all at once, over the control API, as a start of the machine would. What is on the clock: from
+//! the first order to the last instance that runs. At `isolated` an instance's own is its network namespace; where a
+//! network gives addresses, those must differ, too.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use anyhow::Context;
+use serde_json::Value;
+
+use crate::Extent;
+use crate::api::Api;
+use crate::cloud::Cloud;
+use crate::table::Table;
+
+/// Orders that are on their way at once.
+const AT_ONCE: usize = 8;
+/// Kinds of networks that give each instance one of its own.
+const NETWORKS: [&str; 1] = ["isolated"];
+
+/// Instances made in each second, and how many share what they must not.
+pub(crate) fn measure(insula: &Path, extent: Extent) -> anyhow::Result<Vec<Table>> {
+    let many = extent.fleet;
+    let mut tables = Vec::new();
+    for network in NETWORKS {
+        let cloud = Cloud::with(insula, &config(network), &[])?;
+        let title = format!("{many} instances, network `{network}`");
+        let mut made = Table::new(format!("{title}: made in each second"), "1/s", &["insula"]);
+        let mut shared =
+            Table::new(format!("{title}: in common, of namespaces and addresses"), "number", &["insula"]);
+        for _ in 0..extent.rounds {
+            let began = Instant::now();
+            each(&cloud, many, "spawn")?;
+            made.add(0, count(many)? / began.elapsed().as_secs_f64());
+            shared.add(0, count(in_common(&cloud, many)?)?);
+            each(&cloud, many, "stop")?;
+        }
+        cloud.stop()?;
+        tables.extend([made, shared]);
+    }
+    Ok(tables)
+}
+
+fn config(network: &str) -> String {
+    format!(
+        "[settings]\ndata_dir = \"./data\"\nport = 0\n[service.fleet]\ncommand = \"./insula-bench app\"\n\
+         isolation = \"namespace\"\nnetwork = \"{network}\"\n"
+    )
+}
+
+/// Gives an order to each instance, some at a time, each on a connection that is kept open.
+fn each(cloud: &Cloud, many: usize, order: &str) -> anyhow::Result<()> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut api = Api::connect(cloud)?;
+        loop {
+            match next.fetch_add(1, Ordering::Relaxed) {
+                n if n < many => api.post(&format!("/v1/instances/fleet:i{n}/{order}"))?,
+                _ => return anyhow::Ok(()),
+            };
+        }
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(work)).collect();
+        let mut ended = workers.into_iter().map(|worker| worker.join());
+        ended.try_for_each(|ended| ended.unwrap_or_else(|_| Err(anyhow::anyhow!("a worker panicked"))))
+    })
+}
+
+/// How many have a network namespace or an address that another one has, too.
+fn in_common(cloud: &Cloud, many: usize) -> anyhow::Result<usize> {
+    let (mut api, mut seen, mut twice) = (Api::connect(cloud)?, HashSet::new(), 0);
+    for n in 0..many {
+        let name = format!("fleet:i{n}");
+        let detail = api.get(&format!("/v1/instances/{name}"))?;
+        let pid =
+            detail["processes"]["app_pid"].as_u64().with_context(|| format!("no process of `{name}`"))?;
+        let namespace = fs::read_link(format!("/proc/{pid}/ns/net")).context("a process is gone")?;
+        let own = addresses(&detail["network"]).into_iter().chain([namespace.display().to_string()]);
+        twice += own.filter(|own| !seen.insert(own.clone())).count();
+    }
+    Ok(twice)
+}
+
+/// Every address that is told of a network.
+fn addresses(network: &Value) -> Vec<String> {
+    ["address", "address6"].iter().filter_map(|key| network[key].as_str().map(str::to_owned)).collect()
+}
+
+fn count(n: usize) -> anyhow::Result<f64> {
+    Ok(f64::from(u32::try_from(n).context("too many instances")?))
+}
