@@ -25,6 +25,8 @@ pub mod overlay;
 pub mod program;
 #[cfg(feature = "host")]
 pub mod quota;
+#[cfg(feature = "host")]
+pub mod routed;
 pub mod scm;
 pub mod signals;
 pub mod wall;

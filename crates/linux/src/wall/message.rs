@@ -9,14 +9,14 @@ const NESTED: u16 = 1 << 15;
 
 /// Bytes of one or more messages.
 #[derive(Debug, Default)]
-pub(super) struct Messages {
+pub(crate) struct Messages {
     bytes: Vec<u8>,
     sequence: u32,
 }
 
 impl Messages {
     /// Adds a message of this type: its fixed fields, then the attributes that `fill` adds.
-    pub(super) fn add(
+    pub(crate) fn add(
         &mut self,
         (kind, flags): (u16, u16),
         fixed: &[u8],
@@ -39,23 +39,23 @@ impl Messages {
     }
 
     /// All of them.
-    pub(super) fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
 }
 
 /// Attributes of one message, in order.
 #[derive(Debug)]
-pub(super) struct Attributes(Vec<u8>);
+pub(crate) struct Attributes(Vec<u8>);
 
 impl Attributes {
     /// One of raw bytes.
-    pub(super) fn bytes(&mut self, kind: u16, value: &[u8]) -> &mut Self {
+    pub(crate) fn bytes(&mut self, kind: u16, value: &[u8]) -> &mut Self {
         self.part(kind, |this| this.0.extend(value))
     }
 
     /// One of text, with its final zero.
-    pub(super) fn text(&mut self, kind: u16, value: &str) -> &mut Self {
+    pub(crate) fn text(&mut self, kind: u16, value: &str) -> &mut Self {
         self.part(kind, |this| {
             this.0.extend(value.as_bytes());
             this.0.push(0);
@@ -63,12 +63,18 @@ impl Attributes {
     }
 
     /// A number in network order, as netfilter wants it.
-    pub(super) fn be32(&mut self, kind: u16, value: i32) -> &mut Self {
+    pub(crate) fn be32(&mut self, kind: u16, value: i32) -> &mut Self {
         self.bytes(kind, &value.to_be_bytes())
     }
 
+    /// Bytes without a type of their own: the fixed fields that some attributes begin with.
+    pub(crate) fn raw(&mut self, value: &[u8]) -> &mut Self {
+        self.0.extend(value);
+        self
+    }
+
     /// One that holds others.
-    pub(super) fn nest(&mut self, kind: u16, fill: impl FnOnce(&mut Self)) -> &mut Self {
+    pub(crate) fn nest(&mut self, kind: u16, fill: impl FnOnce(&mut Self)) -> &mut Self {
         self.part(kind | NESTED, fill)
     }
 

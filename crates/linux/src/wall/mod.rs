@@ -9,9 +9,9 @@
 //! The wall is the namespace: nothing leads out of it. The rules only bring what is tried to whoever holds the
 //! listeners, who learns from [`original`] where it was meant to go. Without them everything fails, closed.
 
-mod message;
+pub(crate) mod message;
 mod original;
-mod rules;
+pub(crate) mod rules;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -101,7 +101,7 @@ fn route(source: IpAddr) -> io::Result<()> {
 
 /// Sends messages and tells the first error. The kernel has carried them out when the sending returns, and
 /// without a request for it answers nothing but errors.
-fn ask(protocol: Option<rustix::net::Protocol>, messages: &Messages) -> io::Result<()> {
+pub(crate) fn ask(protocol: Option<rustix::net::Protocol>, messages: &Messages) -> io::Result<()> {
     let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?;
     send(&socket, messages.as_bytes(), SendFlags::empty())?;
     let mut buffer = [0u8; 8192];
