@@ -76,6 +76,8 @@ pub struct Launch {
     pub instance: InstanceName,
     /// Program and arguments; the program is looked up in the `PATH` of the view.
     pub argv: Vec<String>,
+    /// What stands before the command and the entry point of an image: an external program that runs them.
+    pub runner: Vec<String>,
     /// The whole environment.
     pub env: Vec<(String, Secret)>,
     /// Working directory, visible read-only under its own path.

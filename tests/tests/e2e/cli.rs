@@ -124,6 +124,7 @@ fn the_configurations_of_the_examples_are_valid() {
         include_str!("../../../examples/chat/insula.toml"),
         include_str!("../../../examples/cache/insula.toml"),
         include_str!("../../../examples/hello/insula.toml"),
+        include_str!("../../../examples/external/insula.toml"),
     ];
     let place = Place::new();
     let check = |text: &str| {

@@ -124,7 +124,7 @@ fn image(
 /// The entry point of the image, and behind it what the service says, or else what the image does.
 fn argv(launch: &Launch, asks: &ImageConfig) -> Vec<String> {
     let rest = if launch.argv.is_empty() { &asks.cmd } else { &launch.argv };
-    asks.entrypoint.iter().chain(rest).cloned().collect()
+    launch.runner.iter().chain(&asks.entrypoint).chain(rest).cloned().collect()
 }
 
 /// What the service says goes before what the image says.

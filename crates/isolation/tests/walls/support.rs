@@ -127,6 +127,7 @@ impl Home {
             mounts: Vec::new(),
             root: insula_spec::Root::host(),
             seccomp: None,
+            runner: Vec::new(),
             network: Network::Isolated,
             net: insula_spec::NetPolicy::none(),
             net_given: false,

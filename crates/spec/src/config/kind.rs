@@ -163,6 +163,14 @@ pub enum ProblemKind {
     /// An image at a level that shows the files of the host.
     #[error("an image needs a level with files of its own, and `{0}` shows those of the host")]
     ImageLevel(Level),
+    /// An external program that is not declared.
+    #[error("no external program is called `{name}`")]
+    UnknownExternal {
+        /// The name as typed.
+        name: String,
+        /// The one that was probably meant.
+        similar: Option<String>,
+    },
     /// A system call filter at a level that has none.
     #[error("workloads at level `{0}` are behind no system call filter of Insula's")]
     SeccompLevel(Level),
@@ -315,6 +323,10 @@ impl ProblemKind {
             Self::ReservedEnv(slot) => {
                 format!("remove it; to pass the value under another name, use `{{{slot}}}` in that variable")
             }
+            Self::UnknownExternal { similar: Some(name), .. } => format!("did you mean \"external:{name}\"?"),
+            Self::UnknownExternal { name, .. } => {
+                format!("declare it with a table `[levels.external.{name}]`")
+            }
             Self::BelowFloor { floor, .. } => {
                 format!("set `isolation = \"{floor}\"` or stronger, or lower `min_isolation`")
             }
@@ -346,6 +358,10 @@ impl ProblemKind {
             }
             Self::MissingKey("events") => "add events = [\"failed\", \"unhealthy\"]",
             Self::NoEvents => "name at least one event, such as \"failed\"",
+            Self::MissingKey("program") => "add program = \"/usr/local/bin/runner\"",
+            Self::MissingKey("walls") => {
+                "add walls = \"process\", or another level whose walls shall stand around it"
+            }
             Self::MissingKey("source") => "add source = \"/on/host\"",
             Self::MissingKey("target") => "add target = \"/inside\"",
             Self::Quota(_) => "write a percentage of one CPU, \"150%\", or a number of CPUs, 1.5",

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::ServiceSpec;
 use super::template::render;
-use crate::{IdRange, InstanceId, InstanceName, Launch, Placement, Root, RootSource};
+use super::{Runner, ServiceSpec};
+use crate::{IdRange, InstanceId, InstanceName, Launch, Level, Mount, Placement, Root, RootSource};
 
 /// Where programs are looked for, unless the service or its image says otherwise.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -16,6 +16,22 @@ impl ServiceSpec {
             Some(image) => Root { source: RootSource::Image(image.clone()), ..self.root.clone() },
             None => self.root.clone(),
         }
+    }
+
+    /// What stands before the command: the external program, its own arguments, and the end of them.
+    #[must_use]
+    pub fn runner_words(&self) -> Vec<String> {
+        let Some(Runner { external, .. }) = &self.runner else { return Vec::new() };
+        let program = external.program.to_string_lossy().into_owned();
+        [program].into_iter().chain(external.args.iter().cloned()).chain(["--".to_owned()]).collect()
+    }
+
+    /// Walls with a view of their own must show the program that runs the workload.
+    fn runner_shown(&self) -> Option<Mount> {
+        let external = &self.runner.as_ref()?.external;
+        let path = || external.program.clone();
+        let shown = Mount { source: path(), target: path(), read_only: true };
+        (external.walls != Level::Process && !external.program.starts_with("/usr")).then_some(shown)
     }
 
     /// Everything a level needs to start one instance.
@@ -57,7 +73,8 @@ impl ServiceSpec {
             env: env.into_iter().map(|(name, value)| (name, value.into())).collect(),
             workdir: self.workdir.clone(),
             data_dir: tenant_dir,
-            mounts: self.mounts.clone(),
+            mounts: self.mounts.iter().cloned().chain(self.runner_shown()).collect(),
+            runner: self.runner_words(),
             root: self.root_of_image(),
             seccomp: self.seccomp.clone(),
             network: self.network,

@@ -54,7 +54,7 @@ pub use error::ConfigError;
 pub use functions::{Access, AccessMode, Functions};
 pub use kind::{KeyAdvice, ProblemKind};
 pub use launch::PATH;
-pub use levels::{GvisorSettings, Levels};
+pub use levels::{ContainerSettings, Driver, External, GvisorSettings, Levels, Runner};
 pub use logs::LogSettings;
 pub use note::Note;
 pub use observability::{AccessLog, LineFormat, MetricsAccess, Observability};

@@ -71,7 +71,22 @@ tables! {
 
     /// Settings of single levels.
     RawLevels at "`[levels]`" {
+        container: RawContainer,
         gvisor: RawGvisor,
+        external: Entries<RawExternal>,
+    }
+
+    /// Settings of level `container`.
+    RawContainer at "`[levels.container]`" {
+        driver: String,
+        path: String,
+    }
+
+    /// A program of the operator's that runs workloads.
+    RawExternal at "`[levels.external.NAME]`" {
+        program: String,
+        args: Vec<Given<String>>,
+        walls: String,
     }
 
     /// Settings of level `gvisor`.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::Runner;
 use crate::{
     ImageSource, InstanceId, Level, LevelChoice, Limits, Mount, NetPolicy, Network, ReachableFrom, Root,
     Secret, ServiceName,
@@ -108,6 +109,8 @@ pub struct ServiceSpec {
     pub data_dir: PathBuf,
     /// The level asked for.
     pub isolation: LevelChoice,
+    /// The external program that runs it, in the walls of that level.
+    pub runner: Option<Runner>,
     /// The weakest level that will do.
     pub min_isolation: Option<Level>,
     /// Which network it sees.

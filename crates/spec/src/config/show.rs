@@ -32,7 +32,7 @@ const ROWS: &[Row] = &[
     ("command", &["args"], |s| json!(s.command)),
     ("image", &[], |s| json!(s.image.as_ref().map(ToString::to_string))),
     ("workdir", &[], |s| json!(s.workdir)),
-    ("isolation", &["runtime", ".isolation"], |s| json!(s.isolation.to_string())),
+    ("isolation", &["runtime", ".isolation"], isolation),
     ("min_isolation", &[".min_isolation"], |s| json!(s.min_isolation.map(|level| level.to_string()))),
     ("network", &[], |s| network(s.network)),
     ("read_only_root", &[], |s| json!(s.root.read_only)),
@@ -157,6 +157,13 @@ fn weight(limits: &Limits) -> Value {
 
 fn quota(quota: Option<CpuQuota>) -> Value {
     quota.map_or(Value::Null, |quota| json!(f64::from(quota.millis()) / 1000.0))
+}
+
+fn isolation(spec: &ServiceSpec) -> Value {
+    match &spec.runner {
+        Some(runner) => json!(format!("external:{}", runner.name)),
+        None => json!(spec.isolation.to_string()),
+    }
 }
 
 fn network(network: Network) -> Value {

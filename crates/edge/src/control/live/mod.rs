@@ -114,7 +114,7 @@ impl Live {
             .unwrap_or_default();
         let record = overview.record.as_deref();
         Ok(Detail {
-            command: spec.command.clone(),
+            command: spec.runner_words().into_iter().chain(spec.command.iter().cloned()).collect(),
             network: spec.network,
             limits: spec.limits,
             in_force: in_force.as_ref().map(convert::in_force),

@@ -46,6 +46,7 @@ fn launch(network: Network) -> Launch {
         root: insula_spec::Root::host(),
         mounts: vec![mount("/etc", "/srv/etc", true), mount("/var", "/srv/var", false)],
         seccomp: None,
+        runner: Vec::new(),
         network,
         net: insula_spec::NetPolicy::none(),
         net_given: false,

@@ -23,7 +23,7 @@ pub(super) use network::domain_name;
 pub(super) use paths::data_dir_problem;
 pub(super) use scalars::human;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ use super::origin::{Lines, Written};
 use super::problem::{At, Problems};
 use super::raw::{RawConfig, RawSettings};
 use super::read::Given;
-use super::{Config, Note, RestartPolicy, Settings};
+use super::{Config, External, Note, RestartPolicy, Settings};
 use crate::{Level, LevelChoice};
 
 /// Where a file is, and what was said about it elsewhere.
@@ -67,6 +67,8 @@ struct Defaults {
     check_interval: Duration,
     /// Services that a file of tenement's routes to as a whole.
     whole: BTreeSet<String>,
+    /// External programs that services may name.
+    external: BTreeMap<String, External>,
 }
 
 /// Checks a whole file. The answer means something only if `problems` stayed empty.
@@ -76,7 +78,8 @@ pub(super) fn config(mut raw: RawConfig, place: Place<'_>, problems: &mut Proble
     let mut check = Check { base: &base, data_dir: base.clone(), lines, problems, notes: Vec::new() };
     let settings_at = raw.settings.as_ref().map(|table| table.at.clone()).unwrap_or_default();
     let mut settings = raw.settings.take().map(|table| table.value).unwrap_or_default();
-    let defaults = check.defaults(&raw, &settings);
+    let levels = check.levels(raw.levels.take());
+    let defaults = Defaults { external: levels.external.clone(), ..check.defaults(&raw, &settings) };
     check.tls(settings.tls.take());
     let logs = check.logs(&raw.logs.take().map(|table| table.value).unwrap_or_default());
     let settings = check.settings(settings, &settings_at, data_dir);
@@ -85,7 +88,6 @@ pub(super) fn config(mut raw: RawConfig, place: Place<'_>, problems: &mut Proble
     let observability = check.observability(raw.observability.take());
     let tables = check.all_services(raw.service.take(), raw.process.take());
     let names = references::names(&tables);
-    let levels = check.levels(raw.levels.take());
     let alerts = check.alerts(raw.alerts.take(), &names);
     let instances = check.instances(raw.instances.map(|table| table.value).unwrap_or_default(), &names);
     check.ports(&settings, &tables, &instances);
@@ -123,6 +125,7 @@ impl Check<'_> {
             floor: self.floor(raw.min_isolation.as_ref()),
             restart: self.restart_settings(settings),
             check_interval: self.check_interval(settings),
+            external: BTreeMap::new(),
             whole: raw.routing.as_ref().map(|table| routing::whole(&table.value)).unwrap_or_default(),
         };
         let given = raw.isolation.as_ref().or(raw.min_isolation.as_ref());

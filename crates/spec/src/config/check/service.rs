@@ -52,6 +52,7 @@ impl Check<'_> {
         let name = name.map_err(|e| self.problem(&entry.key.at, ProblemKind::Name(e))).ok();
         let mut raw = entry.value.value;
         self.translate(&mut raw, &entry.key.value);
+        let runner = self.runner(&mut raw, &defaults.external);
         let limits = self.limits(&raw);
         let restart = self.restart(&raw, &defaults.restart);
         let (isolation, floor) = self.service_levels(&raw, defaults);
@@ -72,6 +73,7 @@ impl Check<'_> {
             workdir: self.workdir(raw.workdir.as_ref(), &entry.key.at),
             data_dir: self.data_dir.join(name.as_str()),
             isolation,
+            runner,
             min_isolation: floor,
             network: self.word(raw.network.as_ref(), NETWORKS).unwrap_or_default(),
             net: self.net(&raw),

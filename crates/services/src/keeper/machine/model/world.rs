@@ -59,6 +59,7 @@ pub(super) fn spec() -> ServiceSpec {
         mounts: Vec::new(),
         root: insula_spec::Root::host(),
         seccomp: None,
+        runner: None,
         limits: Limits::default(),
         protocol: insula_spec::Protocol::Http1,
         health: None,
