@@ -29,10 +29,15 @@ pub(crate) struct Connection {
 impl Connection {
     /// Takes over a connected socket and makes it non-blocking.
     pub(crate) fn new(socket: OwnedFd) -> io::Result<Self> {
+        Self::bounded(socket, MAX_TO_AGENT)
+    }
+
+    /// The same for frames of at most `max` bytes.
+    pub(crate) fn bounded(socket: OwnedFd, max: usize) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&socket, true)?;
         Ok(Self {
             socket,
-            decoder: Decoder::new(MAX_TO_AGENT),
+            decoder: Decoder::new(max),
             fds: VecDeque::new(),
             out: VecDeque::new(),
             waiting: 0,
@@ -46,7 +51,11 @@ impl Connection {
 
     /// Queues a frame with the descriptors it announces.
     pub(crate) fn send_with(&mut self, frame: &FromAgent, fds: Vec<OwnedFd>) {
-        let bytes = frame.encode();
+        self.send_bytes(frame.encode(), fds);
+    }
+
+    /// Queues an encoded frame with the descriptors it announces.
+    pub(crate) fn send_bytes(&mut self, bytes: Vec<u8>, fds: Vec<OwnedFd>) {
         self.waiting += bytes.len();
         self.out.push_back(Pending { bytes, sent: 0, fds });
     }
@@ -94,6 +103,19 @@ impl Connection {
             Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(true),
             Err(e) => Err(e),
         }
+    }
+
+    /// The next whole frame of somebody who has nothing to pass.
+    pub(crate) fn next_from_agent(&mut self) -> io::Result<Option<FromAgent>> {
+        let malformed = |e| io::Error::new(io::ErrorKind::InvalidData, e);
+        if !self.fds.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "descriptors came unasked"));
+        }
+        let Some((kind, fields)) = self.decoder.next_frame().map_err(malformed)? else {
+            self.decoder.shrink();
+            return Ok(None);
+        };
+        FromAgent::decode(kind, fields).map(Some).map_err(malformed)
     }
 
     /// The next whole frame with its descriptors.

@@ -1,5 +1,6 @@
 //! The agent's event loop.
 
+pub(crate) mod wall;
 mod workload;
 
 use std::io;
@@ -13,6 +14,7 @@ use insula_linux::signals::{self, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{SocketFlags, accept_with};
 
+use crate::behind::Behind;
 use crate::host::Connection;
 use crate::launchpad::Launchpad;
 use crate::life::{Life, Running};
@@ -35,6 +37,7 @@ enum Source {
     Output(usize),
     Launchpad,
     Listens,
+    Guest,
 }
 
 fn readable(source: Source, fd: BorrowedFd<'_>) -> (Source, PollFd<'_>) {
@@ -61,6 +64,8 @@ pub(crate) struct Agent {
     listens: Option<Listens>,
     /// What the workload wants to hear in the place of SIGTERM.
     stop_signal: Option<i32>,
+    /// The agent behind the wall that was executed.
+    behind: Option<Behind>,
     life: Life,
 }
 
@@ -81,6 +86,7 @@ impl Agent {
             meeting_place: None,
             listens: None,
             stop_signal: None,
+            behind: None,
             life: Life::Blank(launchpad),
         })
     }
@@ -134,6 +140,10 @@ impl Agent {
         }
         all.extend(self.visitors.iter().enumerate().map(|(n, v)| readable(Source::Visitor(n), v.as_fd())));
         all.extend(self.outputs.iter().enumerate().map(|(n, o)| readable(Source::Output(n), o.as_fd())));
+        if let Some(behind) = &self.behind {
+            let out = if behind.wants_to_write() { PollFlags::OUT } else { PollFlags::empty() };
+            all.push((Source::Guest, PollFd::from_borrowed_fd(behind.as_fd(), PollFlags::IN | out)));
+        }
         all.extend(self.listens.iter().map(|l| readable(Source::Listens, l.as_fd())));
         all.extend(self.life.starting().map(|pad| readable(Source::Launchpad, pad.as_fd())));
         all
@@ -154,6 +164,7 @@ impl Agent {
                 self.pass_listen();
                 Ok(())
             }
+            Source::Guest => self.hear_guest(),
         }
     }
 
@@ -246,9 +257,11 @@ impl Agent {
             }
             ToAgent::Signal(signal) => {
                 let signal = self.stop_signal.filter(|_| signal == libc::SIGTERM).unwrap_or(signal);
-                if let Some(main) = self.life.main() {
-                    // It may have ended by itself; then its end is on the way to the host already.
-                    drop(signals::signal_child(main, signal));
+                // It may have ended by itself; then its end is on the way to the host already.
+                match (&self.behind, self.life.main()) {
+                    (Some(_), Some(_)) => drop(self.tell_guest(&ToAgent::Signal(signal))),
+                    (None, Some(main)) => drop(signals::signal_child(main, signal)),
+                    (_, None) => {}
                 }
             }
             ToAgent::KillAll => reaper::kill_all(self.material.own_pids)?,

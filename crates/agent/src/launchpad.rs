@@ -9,12 +9,13 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
-use insula_frames::{LaunchPlan, Step, ToAgent};
+use insula_frames::{GUEST_ROOT, LaunchPlan, Role, Step, ToAgent};
 use insula_linux::fork::{self, Fork};
 use insula_linux::seccomp::Listens;
 use insula_linux::{credentials, landlock, scm, seccomp, signals};
 use rustix::process::{Pid, Resource, Rlimit};
 
+use crate::output::OutputPipe;
 use crate::stage0::join;
 
 /// A failure on its way from the launchpad: the step, then the error number.
@@ -29,8 +30,8 @@ const GO: u8 = 1;
 pub(crate) struct Launchpad {
     pid: Pid,
     control: UnixStream,
-    pub(crate) stdout: OwnedFd,
-    pub(crate) stderr: OwnedFd,
+    /// What the workload writes, unless that is what this process writes.
+    pub(crate) outputs: Vec<OutputPipe>,
     /// What it failed at before it was ready.
     failed: Option<(Step, i32)>,
 }
@@ -53,13 +54,29 @@ impl Launchpad {
         let ((stdout, stdout_w), (stderr, stderr_w)) = (pipe()?, pipe()?);
         rustix::io::ioctl_fionbio(&stdout, true)?;
         rustix::io::ioctl_fionbio(&stderr, true)?;
+        let outputs = vec![OutputPipe::new(stdout, false), OutputPipe::new(stderr, true)];
         // SAFETY: the agent has one thread for all its life.
         match unsafe { fork::fork() }? {
-            Fork::Parent(pid) => Ok(Self { pid, control, stdout, stderr, failed: None }),
+            Fork::Parent(pid) => Ok(Self { pid, control, outputs, failed: None }),
             Fork::Child => {
                 drop(control);
                 let outputs = [stdout_w.as_raw_fd(), stderr_w.as_raw_fd()];
                 let done = get_ready(&theirs, groups, filters).and_then(|()| stand_by(&theirs, outputs));
+                fork::leave(i32::from(done.or_else(|failure| report(&theirs, failure)).is_err()))
+            }
+        }
+    }
+
+    /// Forks the child behind a wall: it writes where this process does, and has no groups or filters to take.
+    pub(crate) fn behind_a_wall() -> io::Result<Self> {
+        let (control, theirs) = UnixStream::pair()?;
+        // SAFETY: the agent has one thread for all its life.
+        match unsafe { fork::fork() }? {
+            Fork::Parent(pid) => Ok(Self { pid, control, outputs: Vec::new(), failed: None }),
+            Fork::Child => {
+                drop(control);
+                let ready = scm::send(&theirs, &[READY], &[]).map(drop).map_err(at(Step::Exec));
+                let done = ready.and_then(|()| stand_by(&theirs, [1, 2]));
                 fork::leave(i32::from(done.or_else(|failure| report(&theirs, failure)).is_err()))
             }
         }
@@ -73,10 +90,20 @@ impl Launchpad {
     /// Waits until it is ready, which it usually has been for long. Answers what tells of its listens, where
     /// the kernel can.
     pub(crate) fn ready(&mut self) -> io::Result<Option<Listens>> {
+        self.word().map(|fd| fd.map(Listens::new))
+    }
+
+    /// Where the agent behind the wall will answer that it was told to become.
+    pub(crate) fn guest(&mut self) -> io::Result<OwnedFd> {
+        self.word()?.ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    /// Waits until it says that it goes on, perhaps with a descriptor, or what failed.
+    fn word(&mut self) -> io::Result<Option<OwnedFd>> {
         let (mut word, mut fds) = ([0; 1], Vec::new());
         loop {
             match scm::recv(&self.control, &mut word, &mut fds) {
-                Ok(1) if word[0] == READY => return Ok(fds.pop().map(Listens::new)),
+                Ok(1) if word[0] == READY => return Ok(fds.pop()),
                 Ok(1) => break,
                 Ok(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -154,7 +181,7 @@ fn get_ready(control: &UnixStream, groups: &[OwnedFd], filters: &[Vec<u8>]) -> R
 /// Waits for the plan and executes it. Returns only if that fails or the agent went away.
 fn stand_by(control: &UnixStream, outputs: [RawFd; 2]) -> Result<(), Failure> {
     match read_plan(control).map_err(at(Step::Exec))? {
-        Some(plan) => prepare(&plan, outputs).and_then(|()| execute(control, &plan)),
+        Some(plan) => prepare(control, &plan, outputs).and_then(|()| execute(control, &plan)),
         None => Ok(()),
     }
 }
@@ -197,21 +224,38 @@ fn path_of(env: &[String]) -> &str {
     env.iter().find_map(|v| v.strip_prefix("PATH=")).unwrap_or("/usr/bin:/bin")
 }
 
-fn prepare(plan: &LaunchPlan, outputs: [RawFd; 2]) -> Result<(), Failure> {
-    let null = File::open("/dev/null").map_err(at(Step::View))?;
-    for (from, to) in [null.as_raw_fd(), outputs[0], outputs[1]].into_iter().zip(0..) {
+/// What a program gets as its standard input: nothing, or the other end of what the agent hears its guest by.
+fn stdin(control: &UnixStream, plan: &LaunchPlan) -> io::Result<OwnedFd> {
+    if plan.role != Role::Wall {
+        return File::open("/dev/null").map(OwnedFd::from);
+    }
+    let (near, far) = UnixStream::pair()?;
+    scm::send(control, &[READY], &[near.as_fd()])?;
+    Ok(far.into())
+}
+
+fn limit(what: Resource, n: u32) -> Result<(), Failure> {
+    let limit = Rlimit { current: Some(u64::from(n)), maximum: Some(u64::from(n)) };
+    rustix::process::setrlimit(what, limit).map_err(|e| (Step::Limits, e.into()))
+}
+
+fn prepare(control: &UnixStream, plan: &LaunchPlan, outputs: [RawFd; 2]) -> Result<(), Failure> {
+    let stdin = stdin(control, plan).map_err(at(Step::View))?;
+    for (from, to) in [stdin.as_raw_fd(), outputs[0], outputs[1]].into_iter().zip(0..) {
         fork::place_fd(from, to).map_err(at(Step::View))?;
     }
-    if let Some(n) = plan.open_files {
-        let limit = Rlimit { current: Some(u64::from(n)), maximum: Some(u64::from(n)) };
-        rustix::process::setrlimit(Resource::Nofile, limit).map_err(|e| (Step::Limits, e.into()))?;
-    }
+    plan.open_files.map_or(Ok(()), |n| limit(Resource::Nofile, n))?;
     rustix::process::setsid().map_err(|e| (Step::Ids, e.into()))?;
-    if plan.wall {
+    if plan.role == Role::Wall {
         // It gives up what it does not need by itself, behind filters of its own.
         credentials::become_id(0).map_err(at(Step::Ids))?;
         rustix::process::chdir(plan.cwd.as_str()).map_err(|e| (Step::Cwd, e.into()))?;
         return signals::unblock_all().map_err(at(Step::Exec));
+    }
+    if let Role::Guest(guest) = &plan.role {
+        // The one that takes on the user's id is not counted there.
+        guest.processes.map_or(Ok(()), |n| limit(Resource::Nproc, n.saturating_sub(1)))?;
+        rustix::process::chroot(GUEST_ROOT).map_err(|e| (Step::View, e.into()))?;
     }
     credentials::empty_bounding_set().map_err(at(Step::Ids))?;
     if let Some(ids) = plan.ids {

@@ -5,6 +5,7 @@
 //!                      │ failed                                                          │
 //!                      └──────────────► Spent                    Starting ◄──Launch──────┘
 //! ```
+//! Behind a wall with an agent of its own there are more steps, see [`crate::inside::wall`].
 
 use insula_frames::{Ended, Phase};
 use rustix::process::Pid;
@@ -18,11 +19,19 @@ pub(crate) enum Life {
     Blank(Launchpad),
     /// The launchpad was told what to execute.
     Starting(Launchpad, Prober),
+    /// The launchpad was told to execute a wall.
+    Raising(Launchpad),
+    /// The wall was executed; its agent does not answer yet.
+    Silent,
+    /// The agent behind the wall waits.
+    Vacant,
+    /// The agent behind the wall was told what to execute.
+    Entering(Prober),
     /// It runs.
     Running(Running),
     /// The main process is gone; the others are being killed.
     Ending(Ended),
-    /// Nothing is left of it. A new launchpad waits, if one could be made.
+    /// Nothing is left of it. A new launchpad waits, if one could be made, or the agent behind the wall does.
     Exited(Ended, Option<Launchpad>),
     /// A launch failed; these walls cannot be used again.
     Spent,
@@ -42,8 +51,8 @@ impl Life {
     /// The same in terms of the protocol.
     pub(crate) fn phase(&self) -> Phase {
         match self {
-            Self::Blank(_) | Self::Spent => Phase::Blank,
-            Self::Starting(..) => Phase::Running { listening: false },
+            Self::Blank(_) | Self::Spent | Self::Raising(_) | Self::Silent | Self::Vacant => Phase::Blank,
+            Self::Starting(..) | Self::Entering(_) => Phase::Running { listening: false },
             Self::Running(r) => Phase::Running { listening: r.listening.is_some() },
             Self::Ending(_) => Phase::Running { listening: false },
             Self::Exited(ended, _) => Phase::Exited(*ended),
@@ -70,7 +79,7 @@ impl Life {
     /// The launchpad whose outcome is awaited.
     pub(crate) fn starting(&self) -> Option<&Launchpad> {
         match self {
-            Self::Starting(pad, _) => Some(pad),
+            Self::Starting(pad, _) | Self::Raising(pad) => Some(pad),
             _ => None,
         }
     }

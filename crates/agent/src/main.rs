@@ -8,12 +8,16 @@
 //! agent     (inside, PID 1)      after Launch: builds the view, lets the launchpad execute the workload,
 //!                                reaps, forwards signals, keeps the output, hands out sockets
 //! ```
+//! Behind a wall with a kernel of its own it is PID 1 of the guest ([`guest`]): its host is the agent outside.
+//!
 //! Until `Commit` it ends, and everything in its walls with it, when the connection to its launcher ends.
 //! After it, it waits for the next host on its listening socket.
 //!
 //! It is single-threaded, holds no secret beyond the environment it passes on, and trusts its host; the host
 //! does not trust it.
 
+mod behind;
+mod guest;
 mod host;
 mod inside;
 mod launchpad;
@@ -30,6 +34,9 @@ mod view;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if std::env::args_os().next().is_some_and(|name| name == insula_frames::GUEST_AGENT) {
+        return guest::main();
+    }
     // Else its name would be that of the descriptor it was executed from.
     if rustix::thread::set_name(c"insula-agent").is_err() || stage0::run().is_err() {
         return ExitCode::FAILURE;

@@ -6,6 +6,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use insula_frames::MAX_LINE;
 use rustix::io::Errno;
 
+/// Reads that empty the largest pipe (`/proc/sys/fs/pipe-max-size`).
+const MOST_READS: usize = 64;
+
 /// One output stream of the workload.
 pub(crate) struct OutputPipe {
     pipe: OwnedFd,
@@ -46,6 +49,22 @@ impl OutputPipe {
             Err(Errno::AGAIN | Errno::INTR) => Ok(Found::Nothing),
             Err(e) => Err(e.into()),
         }
+    }
+}
+
+impl OutputPipe {
+    /// Reads what is there, and hands out what is not a whole line as one. It may be written again later.
+    pub(crate) fn settle(&mut self, mut line: impl FnMut(&[u8])) -> io::Result<()> {
+        // As much as any pipe holds: whoever writes for ever is not read for ever.
+        for _ in 0..MOST_READS {
+            if self.read(&mut line)? != Found::More {
+                break;
+            }
+        }
+        if !self.partial.is_empty() {
+            line(&std::mem::take(&mut self.partial));
+        }
+        Ok(())
     }
 }
 

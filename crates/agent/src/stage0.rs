@@ -21,6 +21,8 @@ pub(crate) struct Material {
     /// System call filters of the workload.
     pub(crate) filters: Vec<Vec<u8>>,
     pub(crate) own_pids: bool,
+    /// Means something to the host as long as it is open.
+    pub(crate) _token: Option<OwnedFd>,
     /// Listeners of the network wall, or why there are none.
     pub(crate) egress: Result<Vec<OwnedFd>, i32>,
 }
@@ -48,7 +50,7 @@ pub(crate) fn run() -> Result<(), ()> {
 
 /// Puts /dev/null in the place of the socket and closes whatever else was inherited: none of it may reach a
 /// workload.
-fn keep_off_standard_streams(control: OwnedFd) -> io::Result<OwnedFd> {
+pub(crate) fn keep_off_standard_streams(control: OwnedFd) -> io::Result<OwnedFd> {
     let moved = rustix::io::fcntl_dupfd_cloexec(&control, 3)?;
     // Descriptor 0 stays open for good, as /dev/null.
     std::mem::forget(control);
@@ -126,8 +128,9 @@ fn sort_out(setup: &Setup, fds: Vec<OwnedFd>) -> io::Result<(Material, Vec<Owned
     rustix::io::ioctl_fionbio(&listener, true)?;
     let own_pids = setup.walls.has(Walls::PID);
     let (key, filters) = (setup.key.clone(), setup.filters.clone());
-    let egress = Err(0);
-    Ok((Material { key, epoch: setup.epoch, listener, app_groups, filters, own_pids, egress }, agent_groups))
+    let (_token, egress) = (fds.next().filter(|_| setup.token), Err(0));
+    let epoch = setup.epoch;
+    Ok((Material { key, epoch, listener, app_groups, filters, own_pids, _token, egress }, agent_groups))
 }
 
 /// Puts the calling process, which has one thread, into control groups that are joined through these files.

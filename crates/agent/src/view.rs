@@ -18,39 +18,100 @@ pub(crate) struct Failure {
     pub(crate) on: String,
 }
 
+/// Where the old root is until the view is complete, if that is later.
+const OLD_ROOT: &str = "/host";
+
+/// When the view is complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Complete {
+    /// When it is built.
+    Now,
+    /// When it was extended.
+    Later,
+}
+
 /// Moves into the new root and builds the view there. `fds` are the mounts made by the host, in order. Answers
 /// the writable places that a later launch must find empty.
 ///
 /// Every path is followed inside the new root alone: a link of an image leads nowhere else.
-pub(crate) fn build(plan: &ViewPlan, fds: Vec<OwnedFd>, owner: Option<Ids>) -> Result<Vec<PathBuf>, Failure> {
-    let on = |what: &str| {
-        let what = what.to_owned();
-        move |error: io::Error| Failure { error, on: what }
-    };
-    rustix::system::sethostname(plan.hostname.as_bytes()).map_err(|e| on("host name")(e.into()))?;
-    let mut fds = fds.into_iter();
-    // The stage covers paths that sources are at, so these come first.
-    let layers: Vec<_> = fds.by_ref().take(plan.root_fds()).collect();
-    let mut layers = layers.into_iter();
-    let mut sources = open_sources(plan, fds)?;
+pub(crate) fn build(
+    plan: &ViewPlan,
+    fds: Vec<OwnedFd>,
+    owner: Option<Ids>,
+    complete: Complete,
+) -> Result<Vec<PathBuf>, Failure> {
+    name(plan)?;
+    let (mut layers, mut sources) = gather(plan, fds)?;
     let root = root::make(&plan.root, &mut layers)?;
-    let guest = plan.guest.as_ref().map(|(at, root)| Ok((at, root::make(root, &mut layers)?))).transpose()?;
     mount::attach(root.as_fd(), Path::new(STAGE)).map_err(on(STAGE))?;
-    mount::enter_root(Path::new(STAGE)).map_err(on("/"))?;
+    match complete {
+        Complete::Now => mount::enter_root(Path::new(STAGE)),
+        Complete::Later => mount::enter_root_beside(Path::new(STAGE), Path::new(OLD_ROOT)),
+    }
+    .map_err(on("/"))?;
+    let scratch = carry_out(plan, &mut sources, owner)?;
+    if plan.read_only {
+        mount::set_attributes(root.as_fd(), Attributes::safe(true), Reach::Top)
+            .map_err(on("read-only root"))?;
+    }
+    Ok(scratch)
+}
+
+/// Adds to a view that was to be complete later.
+pub(crate) fn extend(plan: &ViewPlan, fds: Vec<OwnedFd>, owner: Option<Ids>) -> Result<(), Failure> {
+    name(plan)?;
+    let gathered = mount::within(Path::new(OLD_ROOT), || {
+        let (mut layers, sources) = gather(plan, fds)?;
+        let guest = plan.guest.as_ref();
+        let guest = guest.map(|(at, root)| Ok((at, root::make(root, &mut layers)?))).transpose()?;
+        Ok((guest, sources))
+    });
+    let (guest, mut sources) = gathered.map_err(on(OLD_ROOT))??;
     if let Some((at, root)) = guest {
         let attached = directory(Path::new(at)).and_then(|()| mount::attach(root.as_fd(), Path::new(at)));
         attached.map_err(on(at))?;
     }
+    carry_out(plan, &mut sources, owner).map(drop)
+}
+
+/// Lets the host's root go.
+pub(crate) fn leave_old_root(complete: Complete) -> io::Result<()> {
+    match complete {
+        Complete::Now => mount::leave_old_root(),
+        Complete::Later => mount::detach(Path::new(OLD_ROOT)),
+    }
+}
+
+fn on(what: &str) -> impl FnOnce(io::Error) -> Failure + use<> {
+    let on = what.to_owned();
+    move |error| Failure { error, on }
+}
+
+fn name(plan: &ViewPlan) -> Result<(), Failure> {
+    rustix::system::sethostname(plan.hostname.as_bytes()).map_err(|e| on("host name")(e.into()))
+}
+
+/// Mounts for the bottom, and one source for each step that has one.
+type Gathered = (std::vec::IntoIter<OwnedFd>, Vec<Option<OwnedFd>>);
+
+/// Takes everything from the host's root. The stage covers paths that sources are at, so they come first.
+fn gather(plan: &ViewPlan, fds: Vec<OwnedFd>) -> Result<Gathered, Failure> {
+    let mut fds = fds.into_iter();
+    let layers: Vec<_> = fds.by_ref().take(plan.root_fds()).collect();
+    Ok((layers.into_iter(), open_sources(plan, fds)?))
+}
+
+fn carry_out(
+    plan: &ViewPlan,
+    sources: &mut [Option<OwnedFd>],
+    owner: Option<Ids>,
+) -> Result<Vec<PathBuf>, Failure> {
     let mut scratch = Vec::new();
     for (op, source) in plan.ops.iter().zip(sources.iter_mut()) {
         apply(op, source.take(), owner).map_err(on(target_of(op)))?;
         if let ViewOp::Tmpfs { target, mode: 0o1777, .. } = op {
             scratch.push(PathBuf::from(target));
         }
-    }
-    if plan.read_only {
-        mount::set_attributes(root.as_fd(), Attributes::safe(true), Reach::Top)
-            .map_err(on("read-only root"))?;
     }
     Ok(scratch)
 }
@@ -87,7 +148,7 @@ fn clear(dir: &Path, device: u64) -> io::Result<bool> {
     Ok(emptied)
 }
 
-fn target_of(op: &ViewOp) -> &str {
+pub(crate) fn target_of(op: &ViewOp) -> &str {
     match op {
         ViewOp::Attach { target, .. }
         | ViewOp::Bind { target, .. }
@@ -98,7 +159,9 @@ fn target_of(op: &ViewOp) -> &str {
         | ViewOp::Dir { target, .. }
         | ViewOp::Own { target }
         | ViewOp::Mask { target }
-        | ViewOp::ReadOnly { target } => target,
+        | ViewOp::ReadOnly { target }
+        | ViewOp::Shared { target }
+        | ViewOp::Agent { target } => target,
     }
 }
 
@@ -171,6 +234,11 @@ fn apply(op: &ViewOp, source: Option<OwnedFd>, owner: Option<Ids>) -> io::Result
         (ViewOp::Own { .. }, _) => own(at, owner),
         (ViewOp::Mask { .. }, _) => mask(at),
         (ViewOp::ReadOnly { .. }, _) => refuse_writes(at),
+        (ViewOp::Shared { .. }, _) => mount::share(at),
+        (ViewOp::Agent { .. }, _) => {
+            fs::copy("/proc/self/exe", at)?;
+            fs::set_permissions(at, Permissions::from_mode(0o555))
+        }
     }
 }
 
@@ -218,7 +286,7 @@ fn refuse_writes(at: &Path) -> io::Result<()> {
     }
 }
 
-fn directory(at: &Path) -> io::Result<()> {
+pub(crate) fn directory(at: &Path) -> io::Result<()> {
     fs::create_dir_all(at)
 }
 
@@ -227,7 +295,7 @@ fn parents(at: &Path) -> io::Result<()> {
 }
 
 /// An empty file to mount over, unless something is there already.
-fn placeholder(at: &Path) -> io::Result<()> {
+pub(crate) fn placeholder(at: &Path) -> io::Result<()> {
     parents(at)?;
     if at.exists() { Ok(()) } else { File::create_new(at).map(drop) }
 }

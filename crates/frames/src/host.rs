@@ -40,7 +40,7 @@ impl Walls {
 /// The first frame to a new agent: makes it a blank shell.
 ///
 /// Beside it travel, in order: `agent_groups` control group files that the agent writes itself into,
-/// `app_groups` ones for the workload, and the listening socket for adoption.
+/// `app_groups` ones for the workload, the listening socket for adoption, and what it only holds on to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setup {
     /// Name of this set of walls; told back in `Welcome`.
@@ -56,6 +56,8 @@ pub struct Setup {
     pub agent_groups: u8,
     /// How many control group files are the workload's.
     pub app_groups: u8,
+    /// Whether a descriptor comes last that means something as long as the agent has it.
+    pub token: bool,
     /// System call filters for the workload, to be installed in this order, as arrays of
     /// `struct sock_filter`. Installing one costs most of a millisecond, so it is done ahead.
     pub filters: Vec<Vec<u8>>,
@@ -122,7 +124,7 @@ impl ToAgent {
                 w.option(setup.map_self.as_ref(), |w, id| {
                     w.u32(*id);
                 });
-                w.u8(setup.agent_groups).u8(setup.app_groups);
+                w.u8(setup.agent_groups).u8(setup.app_groups).bool(setup.token);
                 w.list(&setup.filters, |w, f| {
                     w.bytes(f);
                 });
@@ -168,6 +170,7 @@ impl ToAgent {
                 map_self: r.option(Reader::u32)?,
                 agent_groups: r.u8()?,
                 app_groups: r.u8()?,
+                token: r.bool()?,
                 filters: r.list(|r| r.bytes().map(<[u8]>::to_vec))?,
             }),
             2 => Self::Launch(Box::new(LaunchPlan::read(&mut r)?)),
@@ -190,7 +193,9 @@ impl ToAgent {
     #[must_use]
     pub fn fds(&self) -> usize {
         match self {
-            Self::Setup(setup) => usize::from(setup.agent_groups) + usize::from(setup.app_groups) + 1,
+            Self::Setup(setup) => {
+                usize::from(setup.agent_groups) + usize::from(setup.app_groups) + 1 + usize::from(setup.token)
+            }
             Self::Launch(plan) => plan.fds(),
             _ => 0,
         }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::role::Role;
 use crate::wire::{Malformed, Reader, Writer};
 
 /// What to run, what it sees, under which limits of its own. `Debug` shows the names of the environment and
@@ -25,8 +26,8 @@ pub struct LaunchPlan {
     pub open_files: Option<u32>,
     /// The signal that asks the program to end, in the place of SIGTERM.
     pub stop_signal: Option<i32>,
-    /// The program is a wall itself: it keeps the capabilities of the agent's user namespace.
-    pub wall: bool,
+    /// What the program is.
+    pub role: Role,
     /// Where it will listen.
     pub probe: Probe,
     /// Further system call filters, installed right before the program is executed.
@@ -37,7 +38,7 @@ pub struct LaunchPlan {
 
 impl fmt::Debug for LaunchPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { argv, env, cwd, ids, groups, view, open_files, stop_signal, wall, probe, filters, spill } =
+        let Self { argv, env, cwd, ids, groups, view, open_files, stop_signal, role, probe, filters, spill } =
             self;
         let names: Vec<_> = env.iter().map(|pair| pair.split('=').next().unwrap_or_default()).collect();
         f.debug_struct("LaunchPlan")
@@ -49,7 +50,7 @@ impl fmt::Debug for LaunchPlan {
             .field("view", view)
             .field("open_files", open_files)
             .field("stop_signal", stop_signal)
-            .field("wall", wall)
+            .field("role", role)
             .field("probe", probe)
             .field("filters", &filters.len())
             .field("spill", spill)
@@ -86,7 +87,8 @@ pub struct ViewPlan {
     pub root: RootPlan,
     /// Whether writes to the root itself are refused once it is built.
     pub read_only: bool,
-    /// A root for whoever runs behind a wall that the program is: where it is attached, before the steps.
+    /// A root for whoever runs behind a wall that stands already: where it is attached, before the steps. Then
+    /// `root` is the one that is there, and says nothing.
     pub guest: Option<(String, RootPlan)>,
     /// Steps, in order. Parent directories are made as needed.
     pub ops: Vec<ViewOp>,
@@ -189,6 +191,16 @@ pub enum ViewOp {
         /// What.
         target: String,
     },
+    /// What is mounted below this mount from now on shows in copies of it, too.
+    Shared {
+        /// What.
+        target: String,
+    },
+    /// The agent's own program.
+    Agent {
+        /// Where.
+        target: String,
+    },
 }
 
 impl LaunchPlan {
@@ -209,23 +221,14 @@ impl LaunchPlan {
         w.list(&self.groups, |w, id| {
             w.u32(*id);
         });
-        w.option(self.view.as_ref(), |w, view| {
-            w.text(&view.hostname);
-            view.root.write(w);
-            w.bool(view.read_only);
-            w.option(view.guest.as_ref(), |w, (target, root)| {
-                w.text(target);
-                root.write(w);
-            });
-            w.list(&view.ops, |w, op| op.write(w));
-        });
+        w.option(self.view.as_ref(), |w, view| view.write(w));
         w.option(self.open_files.as_ref(), |w, n| {
             w.u32(*n);
         });
         w.option(self.stop_signal.as_ref(), |w, n| {
             w.i32(*n);
         });
-        w.bool(self.wall);
+        self.role.write(w);
         w.u16(self.probe.port).text(&self.probe.socket);
         w.list(&self.filters, |w, filter| {
             w.bytes(filter);
@@ -243,7 +246,7 @@ impl LaunchPlan {
             view: r.option(ViewPlan::read)?,
             open_files: r.option(Reader::u32)?,
             stop_signal: r.option(Reader::i32)?,
-            wall: r.bool()?,
+            role: Role::read(r)?,
             probe: Probe { port: r.u16()?, socket: r.text()? },
             filters: r.list(|r| Ok(r.bytes()?.to_vec()))?,
             spill: r.bool()?,
@@ -258,7 +261,18 @@ impl ViewPlan {
         self.root.fds() + self.guest.as_ref().map_or(0, |(_, root)| root.fds())
     }
 
-    fn read(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+    pub(crate) fn write(&self, w: &mut Writer) {
+        w.text(&self.hostname);
+        self.root.write(w);
+        w.bool(self.read_only);
+        w.option(self.guest.as_ref(), |w, (target, root)| {
+            w.text(target);
+            root.write(w);
+        });
+        w.list(&self.ops, |w, op| op.write(w));
+    }
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self {
             hostname: r.text()?,
             root: RootPlan::read(r)?,
@@ -329,6 +343,8 @@ impl ViewOp {
             Self::Own { target } => w.u8(7).text(target),
             Self::Mask { target } => w.u8(8).text(target),
             Self::ReadOnly { target } => w.u8(9).text(target),
+            Self::Shared { target } => w.u8(10).text(target),
+            Self::Agent { target } => w.u8(11).text(target),
         };
     }
 
@@ -346,6 +362,8 @@ impl ViewOp {
             7 => Self::Own { target: r.text()? },
             8 => Self::Mask { target: r.text()? },
             9 => Self::ReadOnly { target: r.text()? },
+            10 => Self::Shared { target: r.text()? },
+            11 => Self::Agent { target: r.text()? },
             _ => return Err(Malformed::Value),
         })
     }

@@ -23,6 +23,19 @@
 //! ```
 //! After a restart of the host side a new connection starts with `Hello`, answered by `Welcome`.
 //!
+//! Behind a wall with a kernel of its own is another agent, that of its guest. The one outside is host to it: they
+//! speak the same frames over the standard input of the wall.
+//!
+//! ```text
+//!  host             agent              agent of the guest
+//!   │ Launch{Wall} ──►│ executes the wall ──►│
+//!   │ ◄────── Started │ ◄────── ShellReady{1}│  waits
+//!   │ Launch{Guest} ─►│ builds the view, Launch ──►│  mounts, executes
+//!   │ ◄────── Started │ ◄─────────── Started │
+//!   │ Signal ────────►│ Signal ─────────────►│
+//!   │ ◄─────── Exited │ ◄──────────── Exited │  waits for the next Launch{Guest}
+//! ```
+//!
 //! Both sides decode strictly: an unknown kind, a length beyond the bound, trailing bytes or malformed text
 //! is an error, never a guess. The host treats what comes from an agent as hostile.
 #![forbid(unsafe_code)]
@@ -30,11 +43,13 @@
 mod agent;
 mod host;
 mod launch;
+mod role;
 mod wire;
 
 pub use agent::{Ended, FromAgent, Line, Phase, Step};
 pub use host::{SETUP_MAX_FDS, Setup, ToAgent, Walls};
 pub use launch::{Ids, LaunchPlan, Probe, RootPlan, Tree, ViewOp, ViewPlan};
+pub use role::{GuestPlan, Role};
 pub use wire::{Decoder, Malformed};
 
 /// Version of this protocol. Both sides refuse any other.
@@ -48,6 +63,12 @@ pub const MAX_FROM_AGENT: usize = 192 * 1024;
 
 /// Most file descriptors beside one frame: the layers of an image, and mounts.
 pub const MAX_FDS: usize = 192;
+
+/// What the agent behind a wall is executed as: that is how it knows where it is.
+pub const GUEST_AGENT: &str = "/agent";
+
+/// Where the root file system of the workload lies ready for the agent behind a wall.
+pub const GUEST_ROOT: &str = "/root";
 
 /// Longest line in a [`FromAgent::Log`], in bytes; a longer one is split.
 pub const MAX_LINE: usize = 16 * 1024;

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 use insula_frames::{
-    Decoder, Ended, FromAgent, Ids, LaunchPlan, Line, MAX_FROM_AGENT, Malformed, Phase, Probe, RootPlan,
-    Setup, Step, ToAgent, Tree, ViewOp, ViewPlan, Walls,
+    Decoder, Ended, FromAgent, GuestPlan, Ids, LaunchPlan, Line, MAX_FROM_AGENT, Malformed, Phase, Probe,
+    Role, RootPlan, Setup, Step, ToAgent, Tree, ViewOp, ViewPlan, Walls,
 };
 use proptest::prelude::*;
 
@@ -40,11 +40,22 @@ fn plan() -> LaunchPlan {
                 ViewOp::Own { target: "/data".into() },
                 ViewOp::Mask { target: "/proc/keys".into() },
                 ViewOp::ReadOnly { target: "/proc/sys".into() },
+                ViewOp::Shared { target: "/guest".into() },
+                ViewOp::Agent { target: "/guest/agent".into() },
             ],
         }),
         open_files: Some(64),
         stop_signal: Some(2),
-        wall: true,
+        role: Role::Guest(GuestPlan {
+            view: ViewPlan {
+                hostname: "alice".into(),
+                root: RootPlan::Memory,
+                read_only: true,
+                guest: None,
+                ops: vec![ViewOp::Proc { target: "/proc".into() }],
+            },
+            processes: Some(64),
+        }),
         filters: vec![vec![6, 0, 0, 0, 0, 0, 0xff, 0x7f]],
         probe: Probe { port: 8080, socket: "/run/app.sock".into() },
         spill: true,
@@ -61,6 +72,7 @@ fn to_agent() -> Vec<ToAgent> {
             map_self: Some(1000),
             agent_groups: 2,
             app_groups: 4,
+            token: true,
             filters: vec![vec![0; 8]],
         }),
         ToAgent::Launch(Box::new(plan())),
@@ -153,6 +165,16 @@ fn the_wire_format_does_not_move() {
         ToAgent::Hello { version: 1, epoch: 2, logs_from: 3 }.encode(),
         [19, 0, 0, 0, 0, 1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0]
     );
+}
+
+#[test]
+fn a_role_is_one_byte_where_it_always_was() {
+    // Agents of older builds know `wall` as a truth value there.
+    let role = |role| {
+        let bytes = ToAgent::Launch(Box::new(LaunchPlan { role, ..plan() })).encode();
+        bytes[bytes.len() - 2 - (2 + 4 + "/run/app.sock".len())]
+    };
+    assert_eq!((role(Role::Program), role(Role::Wall)), (0, 1));
 }
 
 #[test]

@@ -110,7 +110,9 @@ pub fn place_fd(from: RawFd, to: RawFd) -> io::Result<()> {
 /// Nothing in the process may own any other descriptor.
 pub unsafe fn close_all_but(kept: BorrowedFd<'_>) -> io::Result<()> {
     let kept = kept.as_raw_fd().cast_unsigned();
-    for (first, last) in [(3, kept.saturating_sub(1)), (kept + 1, u32::MAX)] {
+    // No descriptor is larger (`fs.nr_open`); gVisor reads these numbers as signed.
+    let most = i32::MAX.cast_unsigned();
+    for (first, last) in [(3, kept.saturating_sub(1)), (kept + 1, most)] {
         if first > last {
             continue;
         }

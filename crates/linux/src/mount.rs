@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::CWD;
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
     UnmountFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount, open_tree,
@@ -143,6 +143,49 @@ pub fn enter_root(new_root: &Path) -> io::Result<()> {
     // Both names are the same directory, so the old root ends up stacked on the new one and can be detached
     // without a place of its own (pivot_root(2), "pivot_root(".", ".")").
     Ok(rustix::process::pivot_root(".", ".")?)
+}
+
+/// The same with the old root at a directory of the new one, which is made: paths in it can be used until
+/// [`detach`].
+///
+/// # Errors
+/// Those of mkdir(2) and pivot_root(2).
+pub fn enter_root_beside(new_root: &Path, old: &Path) -> io::Result<()> {
+    let place = new_root.join(old.strip_prefix("/").unwrap_or(old));
+    std::fs::create_dir(&place)?;
+    rustix::process::pivot_root(new_root, &place)?;
+    Ok(rustix::process::chdir("/")?)
+}
+
+/// Lets go of the mount at a path, and of everything below it.
+///
+/// # Errors
+/// Those of umount2(2).
+pub fn detach(path: &Path) -> io::Result<()> {
+    Ok(unmount(path, UnmountFlags::DETACH)?)
+}
+
+/// What is mounted below the mount at a path from now on shows in copies of it, too (mount_namespaces(7)).
+///
+/// # Errors
+/// Those of mount(2).
+pub fn share(path: &Path) -> io::Result<()> {
+    Ok(mount_change(path, MountPropagationFlags::SHARED)?)
+}
+
+/// Does something with another directory as the root of paths, and comes back.
+///
+/// # Errors
+/// Those of chroot(2) and fchdir(2). When coming back fails the process is elsewhere, and is to end.
+pub fn within<T>(root: &Path, work: impl FnOnce() -> T) -> io::Result<T> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let home = rustix::fs::open("/", flags, Mode::empty())?;
+    rustix::process::chroot(root)?;
+    rustix::process::chdir("/")?;
+    let done = work();
+    rustix::process::fchdir(&home)?;
+    rustix::process::chroot(".")?;
+    Ok(done)
 }
 
 /// Lets the old root go, right after [`enter_root`]. The kernel waits here until nobody can be looking at it,

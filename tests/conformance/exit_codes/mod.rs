@@ -8,7 +8,7 @@ pub(crate) const CLAIM: Claim =
     Claim { name: "exit_codes", says: "an exit status is told as it was", from: "process", run };
 
 fn run(ground: &Ground) -> Shown {
-    let codes = [0, 1, 3, 42, 127, 255];
+    let codes = [0, 1, 3, 42, 127, 137, 255];
     let tenants = codes.map(|code| format!("c{code}"));
     let server =
         ground.serve(include_str!("act.py"), "restart = \"never\"", &tenants.each_ref().map(|t| t.as_str()));

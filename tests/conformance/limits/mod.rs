@@ -13,10 +13,6 @@ fn run(ground: &Ground) -> Shown {
     if !ground.limits() {
         return Shown::No("limits cannot be set here; one that is asked for refuses the start".to_owned());
     }
-    if ground.level() == "gvisor" {
-        // 64 processes and 100 files are fewer than runsc itself has.
-        return Shown::No("a limit there counts the threads and files of runsc, too".to_owned());
-    }
     let server = ground.serve(include_str!("act.py"), KEYS, &["a", "b"]);
     act(&server, "app:b", "files", &[("n", "10")]);
     let neighbour = server.app("app:b");

@@ -8,11 +8,6 @@ pub(crate) const CLAIM: Claim =
     Claim { name: "stop_signal", says: "a stop asks before it kills", from: "process", run };
 
 fn run(ground: &Ground) -> Shown {
-    if ground.level() == "gvisor" {
-        return Shown::No(
-            "SIGTERM does not get through runsc to the program yet: it is ended at once".to_owned(),
-        );
-    }
     let server = ground.serve(include_str!("act.py"), "stop_timeout = \"2s\"", &["polite", "deaf"]);
     for name in ["polite", "deaf"] {
         act(&server, &format!("app:{name}"), "prepare", &[("how", name)]);

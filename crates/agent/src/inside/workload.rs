@@ -7,22 +7,23 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Instant;
 
-use insula_frames::{Ended, FromAgent, LaunchPlan, Step};
+use insula_frames::{Ended, FromAgent, LaunchPlan, Probe, Role, Step};
+use insula_linux::credentials;
 use insula_linux::seccomp::Listens;
-use insula_linux::{credentials, mount};
 use rustix::process::DumpableBehavior;
 use rustix::thread::CapabilitySet;
 
-use super::Agent;
+use super::{Agent, wall};
+use crate::behind::Behind;
 use crate::launchpad::{Launchpad, Outcome};
 use crate::life::{Life, Running};
-use crate::output::{Found, OutputPipe};
+use crate::output::Found;
 use crate::probe::Prober;
 use crate::reaper::{self, Reaped};
-use crate::view;
+use crate::view::{self, Complete};
 
 /// What the agent keeps of its power once a workload runs: what ending it and starting it again takes.
-const KEPT: CapabilitySet = CapabilitySet::KILL
+pub(super) const KEPT: CapabilitySet = CapabilitySet::KILL
     .union(CapabilitySet::SETUID)
     .union(CapabilitySet::SETGID)
     .union(CapabilitySet::SETPCAP)
@@ -30,18 +31,29 @@ const KEPT: CapabilitySet = CapabilitySet::KILL
     .union(CapabilitySet::FOWNER);
 
 /// A step that failed, why, and on what.
-type Failure = (Step, io::Error, String);
+pub(super) type Failure = (Step, io::Error, String);
 
-/// Lets go of the host's root, and of more power than the next run will take.
+/// Lets go of the host's root, and of more power than the next run will take. Before a wall that is later.
 fn close_up(plan: &LaunchPlan) -> Result<(), Failure> {
-    if plan.view.is_some() {
-        mount::leave_old_root().map_err(|e| (Step::View, e, "old root".to_owned()))?;
+    let last = plan.role != Role::Wall;
+    if plan.view.is_some() && last {
+        view::leave_old_root(Complete::Now).map_err(|e| (Step::View, e, "old root".to_owned()))?;
     }
-    if plan.view.is_some() || plan.ids.is_some() {
+    if (plan.view.is_some() || plan.ids.is_some()) && last {
         credentials::keep_only(KEPT).map_err(|e| (Step::Ids, e, "capabilities".to_owned()))?;
     }
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(|e| (Step::Walls, e.into(), "non-dumpable".to_owned()))
+}
+
+/// Removes the socket of an earlier run.
+pub(super) fn forget_socket(probe: &Probe) -> Result<(), Failure> {
+    match std::fs::remove_file(&probe.socket) {
+        Err(e) if !matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Err((Step::View, e, probe.socket.clone()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Why a launchpad does not listen: it may have told, and is not there any more.
@@ -55,17 +67,20 @@ fn broken(pad: &mut Launchpad, e: io::Error) -> Failure {
 
 impl Agent {
     pub(super) fn launch(&mut self, plan: LaunchPlan, mut fds: Vec<OwnedFd>) -> Result<(), Failure> {
+        if plan.spill
+            && let Some(file) = fds.pop()
+        {
+            self.log.spill_into(File::from(file));
+        }
+        if wall::is_inside(&plan) {
+            return self.launch_inside(plan, fds);
+        }
         let busy =
             || (Step::Exec, io::Error::from_raw_os_error(libc::EBUSY), "these walls are in use".to_owned());
         let mut pad = match mem::replace(&mut self.life, Life::Spent) {
             Life::Blank(pad) | Life::Exited(_, Some(pad)) => pad,
             _ => return Err(busy()),
         };
-        if plan.spill
-            && let Some(file) = fds.pop()
-        {
-            self.log.spill_into(File::from(file));
-        }
         if plan.ids.is_some_and(|ids| ids.agent_root) {
             credentials::become_id(0).map_err(|e| (Step::Ids, e, "agent".to_owned()))?;
         }
@@ -75,7 +90,11 @@ impl Agent {
         // From here on the launchpad gets ready while the agent closes the walls; it executes nothing before `go`.
         if let Err(e) = pad.ready().and_then(|listens| {
             self.listens = listens;
-            pad.launch(&plan)
+            pad.launch(&plan)?;
+            if plan.role == Role::Wall {
+                self.behind = Some(Behind::new(pad.guest()?, pad.pid())?);
+            }
+            Ok(())
         }) {
             return Err(broken(&mut pad, e));
         }
@@ -83,21 +102,20 @@ impl Agent {
         if let Err(e) = pad.go() {
             return Err(broken(&mut pad, e));
         }
-        self.life = Life::Starting(pad, Prober::new(plan.probe));
+        self.life = match plan.role {
+            Role::Wall => Life::Raising(pad),
+            _ => Life::Starting(pad, Prober::new(plan.probe)),
+        };
         Ok(())
     }
 
     /// Puts everything in its place for a run.
     fn furnish(&mut self, plan: &LaunchPlan, fds: Vec<OwnedFd>) -> Result<(), Failure> {
-        match std::fs::remove_file(&plan.probe.socket) {
-            Err(e) if !matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                return Err((Step::View, e, plan.probe.socket.clone()));
-            }
-            _ => {}
-        }
+        forget_socket(&plan.probe)?;
         match &plan.view {
             Some(view) => {
-                let built = view::build(view, fds, plan.ids);
+                let complete = if plan.role == Role::Wall { Complete::Later } else { Complete::Now };
+                let built = view::build(view, fds, plan.ids, complete);
                 self.scratch = built.map_err(|f| (Step::View, f.error, f.on))?;
                 self.meeting_place = Path::new(&plan.probe.socket).parent().map(Path::to_owned);
             }
@@ -108,7 +126,7 @@ impl Agent {
 
     /// Looks whether the launchpad has become the workload.
     pub(super) fn settle_start(&mut self) {
-        let Life::Starting(pad, _) = &mut self.life else { return };
+        let (Life::Starting(pad, _) | Life::Raising(pad)) = &mut self.life else { return };
         match pad.outcome() {
             Outcome::Undecided => {}
             Outcome::Failed(step, errno) => {
@@ -116,11 +134,17 @@ impl Agent {
                 self.tell(&FromAgent::Failed { step, errno, detail: String::new() });
             }
             Outcome::Executed => {
-                let Life::Starting(pad, prober) = mem::replace(&mut self.life, Life::Spent) else { return };
-                self.life = Life::Running(Running { main: pad.pid(), prober: Some(prober), listening: None });
-                self.outputs.push(OutputPipe::new(pad.stdout, false));
-                self.outputs.push(OutputPipe::new(pad.stderr, true));
-                self.tell(&FromAgent::Started);
+                let pad = match mem::replace(&mut self.life, Life::Silent) {
+                    Life::Starting(pad, prober) => {
+                        let main = pad.pid();
+                        self.life = Life::Running(Running { main, prober: Some(prober), listening: None });
+                        self.tell(&FromAgent::Started);
+                        pad
+                    }
+                    Life::Raising(pad) => pad,
+                    _ => return,
+                };
+                self.outputs.extend(pad.outputs);
             }
         }
     }
@@ -145,9 +169,9 @@ impl Agent {
     pub(super) fn pass_listen(&mut self) {
         match self.listens.as_ref().map(Listens::pass) {
             Some(Ok(true)) => match &mut self.life {
-                Life::Running(Running { prober: Some(prober), .. }) | Life::Starting(_, prober) => {
-                    prober.hurry()
-                }
+                Life::Running(Running { prober: Some(prober), .. })
+                | Life::Starting(_, prober)
+                | Life::Entering(prober) => prober.hurry(),
                 _ => {}
             },
             // Nobody is left. Without this end a call would fail, so it is kept until then.
@@ -164,7 +188,9 @@ impl Agent {
                 Reaped::One(pid, ended) => {
                     // The program may have ended before its execution was noticed.
                     self.settle_start();
-                    if self.life.main() == Some(pid) {
+                    if self.behind.as_ref().is_some_and(|behind| behind.wall == pid) {
+                        self.wall_ended(ended)?;
+                    } else if self.life.main() == Some(pid) {
                         self.life = Life::Ending(ended);
                         self.look_if_paused()?;
                     }

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use insula_frames::{Ids, LaunchPlan, Probe, Step, ToAgent, ViewPlan};
+use insula_frames::{Ids, LaunchPlan, Probe, Role, Step, ToAgent, ViewPlan};
 use insula_linux::cgroup::Leaves;
 use insula_linux::identity::{self, Identity};
 use insula_spec::{IdRange, Launch, Level, Limits, Outside};
@@ -19,6 +19,7 @@ use super::body::Body;
 use super::idmap::{self, IdMode};
 use super::pool::Pool;
 use super::profile::{self, Profile};
+use super::raise::raise;
 use super::root::{self, Ground};
 use super::sandbox::Walled;
 use super::shell::{Shell, failed, unexpected};
@@ -49,6 +50,10 @@ async fn launch_in_shell(pool: &Pool, level: Level, launch: &Launch) -> Result<W
     outside::check(kind, launch, &shell.link).await?;
     step("shell taken");
     shell.body.settle(kind, &launch.instance, &launch.placement);
+    if guest::is_guest(kind.level) && !shell.raised {
+        raise(&mut shell, launch.ids).await?;
+        step("raised");
+    }
     let plan = prepare(&mut shell, launch, profile.as_ref()).await?;
     step("prepared");
     fault::point("launch.sent");
@@ -96,10 +101,10 @@ impl Around {
 /// The plan of a launch and what travels beside it.
 #[derive(Debug)]
 pub(crate) struct Prepared {
-    plan: LaunchPlan,
-    fds: Vec<OwnedFd>,
+    pub(crate) plan: LaunchPlan,
+    pub(crate) fds: Vec<OwnedFd>,
     /// What the walls are built around, as text that can be compared.
-    shown: String,
+    pub(crate) shown: String,
 }
 
 /// Everything that the host does before the agent takes over: ids, limits, directories, the view.
@@ -115,14 +120,14 @@ async fn prepare(
     let (launch, key, profile) = (launch.clone(), shell.body.key.clone(), profile.cloned());
     let prepared = shell.body.blocking(move || {
         step("blocking thread");
-        if let (true, Some(range)) = (kind.has_view(), launch.ids) {
+        if let (true, false, Some(range)) = (kind.has_view(), guest::is_guest(kind.level), launch.ids) {
             idmap::map_range(agent.pid, range).map_err(failed("map the ids of the instance"))?;
         }
         step("mapped");
         fault::point("shell.mapped");
         // A blank shell is made without limits.
         if launch.limits != Limits::default() {
-            set_limits(leaves.as_deref(), &launch)?;
+            set_limits(leaves.as_deref(), kind, &launch.limits)?;
         }
         fault::point("launch.limits");
         let ground = root::ground(&shared, &launch, &key).map_err(cannot_show)?;
@@ -155,7 +160,7 @@ async fn prepare(
                 let (level, app_dir) = (kind.level, dir.app());
                 let place = view::Place { level, app_dir: &app_dir, ground: &ground, agent: agent.pid, own };
                 let view = view::build(&shared, &launch, place).map_err(cannot_show)?;
-                (Some(view.plan), view.mounts)
+                (Some((view.plan, view.inside)), view.mounts)
             }
             false => (None, Vec::new()),
         };
@@ -195,9 +200,6 @@ pub(crate) async fn prepare_again(
     around: &mut Option<Around>,
     launch: &Launch,
 ) -> Result<Prepared, LaunchError> {
-    if guest::is_guest(kind.level) {
-        return Err(LaunchError::Agent("its guest is described once".to_owned()));
-    }
     if kind.has_view() && !launch.root.is_host() && !launch.root.read_only {
         return Err(LaunchError::Agent("its root has changes of an earlier run".to_owned()));
     }
@@ -215,7 +217,7 @@ pub(crate) async fn prepare_again(
         }
         if !set {
             limits::check(&shared, kind.level, &launch.limits)?;
-            set_limits(leaves.as_deref(), &launch)?;
+            set_limits(leaves.as_deref(), kind, &launch.limits)?;
         }
         let filters = profile.map(|profile| profile.program).into_iter().collect();
         let plan = LaunchPlan { spill: false, filters, ..plan(&shared, kind, &launch, (&ground, None)) };
@@ -228,22 +230,20 @@ pub(crate) async fn prepare_again(
     Ok(prepared)
 }
 
-fn set_limits(leaves: Option<&Leaves>, launch: &Launch) -> Result<(), LaunchError> {
-    match leaves {
-        Some(leaves) => {
-            leaves.app().apply_limits(&launch.limits).map_err(|e| failed("set limits")(io::Error::other(e)))
-        }
-        None => Ok(()),
-    }
+fn set_limits(leaves: Option<&Leaves>, kind: Kind, limits: &Limits) -> Result<(), LaunchError> {
+    let Some(leaves) = leaves else { return Ok(()) };
+    let limits = if guest::is_guest(kind.level) { guest::around(limits) } else { *limits };
+    leaves.app().apply_limits(&limits).map_err(|e| failed("set limits")(io::Error::other(e)))
 }
 
-/// The plan of a launch on this ground, in this view if it is to be built.
+/// The plan of a launch on this ground, in this view if it is to be built: the agent's part of it, and that of a guest.
 fn plan(
     shared: &Shared,
     kind: Kind,
     launch: &Launch,
-    (ground, view): (&Ground, Option<ViewPlan>),
+    (ground, view): (&Ground, Option<(ViewPlan, Option<ViewPlan>)>),
 ) -> LaunchPlan {
+    let (view, guests) = view.map_or((None, None), |(view, guests)| (Some(view), guests));
     let walled = kind.has_view();
     let user = ground.user.as_ref();
     let inside = |agent_root| {
@@ -258,16 +258,7 @@ fn plan(
         }
         _ => None,
     };
-    if guest::is_guest(kind.level) {
-        return LaunchPlan {
-            argv: guest::command(shared),
-            cwd: "/".to_owned(),
-            ids,
-            view,
-            wall: true,
-            ..bare(launch, ground)
-        };
-    }
+    let role = if guest::is_guest(kind.level) { guest::role(launch, guests) } else { Role::Program };
     LaunchPlan {
         argv: ground.argv.clone(),
         env: ground.env.iter().map(|(name, value)| format!("{name}={}", value.expose())).collect(),
@@ -276,23 +267,9 @@ fn plan(
         groups: user.map(|user| user.groups.clone()).unwrap_or_default(),
         view,
         open_files: launch.limits.open_files,
-        ..bare(launch, ground)
-    }
-}
-
-/// What is the same for every program that is executed.
-fn bare(launch: &Launch, ground: &Ground) -> LaunchPlan {
-    LaunchPlan {
-        argv: Vec::new(),
-        env: Vec::new(),
-        cwd: String::new(),
-        ids: None,
-        groups: Vec::new(),
-        view: None,
-        open_files: None,
         stop_signal: ground.stop_signal,
-        wall: false,
         filters: Vec::new(),
+        role,
         probe: Probe {
             port: launch.placement.port,
             socket: launch.placement.socket.to_string_lossy().into_owned(),
@@ -380,6 +357,6 @@ fn own_app_dir(shared: &Shared, path: &Path, owner: Option<(u32, u32)>) -> Resul
     }
 }
 
-fn cannot_show(e: CannotShow) -> LaunchError {
+pub(crate) fn cannot_show(e: CannotShow) -> LaunchError {
     LaunchError::Walls { step: format!("show `{}` inside", e.path.display()), source: e.source }
 }

@@ -18,6 +18,7 @@ mod oci;
 mod outside;
 mod pool;
 mod profile;
+mod raise;
 mod root;
 mod rundir;
 mod sandbox;

@@ -1,83 +1,66 @@
-//! The OCI description of a launch, for a program that makes containers of it (OCI runtime specification,
+//! The OCI description of a guest, for the program that makes containers of it (OCI runtime specification,
 //! `config.md`).
 //!
-//! It is the same launch as at the other levels, said in other words. What the description names as sources lies
-//! in the view that the agent builds around that program, never on the host.
+//! It is the same for every workload: an agent that waits, in a root file system that is filled when it is known for
+//! whom. What it names as sources lies in the view that the agent outside builds around that program, never on the host.
 
-use insula_spec::{IdRange, Launch};
+use insula_frames::GUEST_AGENT;
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
-    Capabilities, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxNamespace, LinuxNamespaceBuilder,
-    LinuxNamespaceType, Mount, MountBuilder, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process,
-    ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+    Capabilities, Capability, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxNamespace, LinuxNamespaceBuilder,
+    LinuxNamespaceType, Mount, MountBuilder, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder,
+    UserBuilder,
 };
-
-use super::root::Ground;
 
 /// Version of the specification that is followed.
 const VERSION: &str = "1.0.2";
 
-/// A directory or file of the view that the workload sees.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Bound {
-    pub(crate) source: String,
-    pub(crate) target: String,
-    pub(crate) read_only: bool,
-}
+/// What the agent of the guest is allowed, by the guest's own kernel: mounts, the ids of the workload, its end. The
+/// workload gets none of it.
+const AGENTS: [Capability; 9] = [
+    Capability::SysAdmin,
+    Capability::SysChroot,
+    Capability::Setuid,
+    Capability::Setgid,
+    Capability::Setpcap,
+    Capability::Kill,
+    Capability::Chown,
+    Capability::DacOverride,
+    Capability::Fowner,
+];
 
-/// What of a description is not in the launch.
-#[derive(Debug)]
-pub(crate) struct Bundle<'a> {
-    pub(crate) ground: &'a Ground,
-    /// Where its root file system is.
-    pub(crate) rootfs: &'a str,
-    pub(crate) read_only: bool,
-    /// In the order in which they are mounted.
-    pub(crate) bounds: &'a [Bound],
-}
-
-/// The description as JSON.
-pub(crate) fn describe(launch: &Launch, bundle: &Bundle<'_>) -> Result<Vec<u8>, OciSpecError> {
-    let root = RootBuilder::default().path(bundle.rootfs).readonly(bundle.read_only).build()?;
+/// The description as JSON: `root` is the guest's first root, `own` a directory that it sees under the same name.
+pub(crate) fn describe(root: &str, own: &str) -> Result<Vec<u8>, OciSpecError> {
+    let root = RootBuilder::default().path(root).readonly(false).build()?;
     let linux = LinuxBuilder::default().namespaces(namespaces()?).build()?;
     let spec: Spec = SpecBuilder::default()
         .version(VERSION)
         .root(root)
-        .hostname(launch.instance.id.as_str())
-        .process(process(launch, bundle.ground)?)
-        .mounts(mounts(bundle)?)
+        .hostname("localhost")
+        .process(process()?)
+        .mounts(mounts(own)?)
         .linux(linux)
         .build()?;
     Ok(serde_json::to_vec(&spec)?)
 }
 
-fn process(launch: &Launch, ground: &Ground) -> Result<Process, OciSpecError> {
-    let none = Capabilities::new;
+fn process() -> Result<Process, OciSpecError> {
+    let allowed = || Capabilities::from(AGENTS);
     let capabilities = LinuxCapabilitiesBuilder::default()
-        .bounding(none())
-        .effective(none())
-        .permitted(none())
-        .inheritable(none())
-        .ambient(none())
+        .bounding(allowed())
+        .effective(allowed())
+        .permitted(allowed())
+        .inheritable(Capabilities::new())
+        .ambient(Capabilities::new())
         .build()?;
-    let (uid, gid, groups) = match &ground.user {
-        Some(user) => (user.uid, user.gid, user.groups.clone()),
-        None => (IdRange::WORKLOAD, IdRange::WORKLOAD, Vec::new()),
-    };
-    let user = UserBuilder::default().uid(uid).gid(gid).additional_gids(groups).build()?;
-    let mut limits: Vec<PosixRlimit> = Vec::new();
-    if let Some(files) = launch.limits.open_files {
-        let limit = PosixRlimitBuilder::default().typ(PosixRlimitType::RlimitNofile);
-        limits.push(limit.soft(u64::from(files)).hard(u64::from(files)).build()?);
-    }
     ProcessBuilder::default()
         .terminal(false)
-        .user(user)
-        .args(ground.argv.clone())
-        .env(ground.env.iter().map(|(name, value)| format!("{name}={}", value.expose())).collect::<Vec<_>>())
-        .cwd(&ground.cwd)
+        .user(UserBuilder::default().uid(0u32).gid(0u32).build()?)
+        .args([GUEST_AGENT.to_owned()])
+        .env(Vec::new())
+        .cwd("/")
         .capabilities(capabilities)
-        .rlimits(limits)
+        .rlimits(Vec::new())
         .no_new_privileges(true)
         .build()
 }
@@ -88,25 +71,14 @@ fn namespaces() -> Result<Vec<LinuxNamespace>, OciSpecError> {
     [Pid, Mount, Ipc, Uts].map(|typ| LinuxNamespaceBuilder::default().typ(typ).build()).into_iter().collect()
 }
 
-fn mounts(bundle: &Bundle<'_>) -> Result<Vec<Mount>, OciSpecError> {
-    let kernel = |typ: &str, target: &str, options: &[&str]| {
+fn mounts(own: &str) -> Result<Vec<Mount>, OciSpecError> {
+    let mount = |typ: &str, source: &str, target: &str, options: &[&str]| {
         let options: Vec<String> = options.iter().map(ToString::to_string).collect();
-        MountBuilder::default().destination(target).typ(typ).source(typ).options(options).build()
+        MountBuilder::default().destination(target).typ(typ).source(source).options(options).build()
     };
-    let mut all = vec![
-        kernel("proc", "/proc", &["nosuid", "nodev", "noexec"])?,
-        kernel("tmpfs", "/dev", &["nosuid", "mode=755", "size=1m"])?,
-        kernel("tmpfs", "/dev/shm", &["nosuid", "nodev", "mode=1777", "size=64m"])?,
-        kernel("tmpfs", "/tmp", &["nosuid", "nodev", "mode=1777", "size=256m"])?,
-    ];
-    if bundle.read_only && !bundle.ground.layers.is_empty() {
-        all.push(kernel("tmpfs", "/run", &["nosuid", "nodev", "mode=1777", "size=64m"])?);
-    }
-    for bound in bundle.bounds {
-        let mode = if bound.read_only { "ro" } else { "rw" };
-        let options = ["rbind", "nosuid", "nodev", mode].map(ToOwned::to_owned).to_vec();
-        let mount = MountBuilder::default().destination(&bound.target).typ("bind");
-        all.push(mount.source(&bound.source).options(options).build()?);
-    }
-    Ok(all)
+    Ok(vec![
+        mount("proc", "proc", "/proc", &["nosuid", "nodev", "noexec"])?,
+        mount("tmpfs", "tmpfs", "/dev", &["nosuid", "mode=755", "size=1m"])?,
+        mount("bind", own, own, &["rbind", "nosuid", "nodev", "rw"])?,
+    ])
 }

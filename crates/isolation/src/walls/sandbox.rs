@@ -9,13 +9,13 @@ use insula_frames::{Ended, ToAgent};
 use insula_linux::identity::Identity;
 use insula_spec::{Launch, Level, Network, Outside, Placement};
 
+use super::Kind;
 use super::body::Body;
 use super::connect::Connector;
 use super::egress;
 use super::launch::{Around, execute, prepare_again};
 use super::shell::Shell;
 use super::wakes::Wake;
-use super::{Kind, guest};
 use crate::contract::{BoxFuture, Connect, Event, Exit, Gone, LaunchError, Record, Sandbox, Usage};
 use crate::fault;
 use crate::link::{Answer, Link, News, Streams};
@@ -29,10 +29,6 @@ const KILL: Duration = Duration::from_secs(5);
 const LAST_LINES: Duration = Duration::from_secs(2);
 /// How long an agent may take to clear away what its workload left.
 const BYE: Duration = Duration::from_secs(2);
-/// A program that makes containers tells the signal that ended one as its own status, added to this.
-const SIGNALLED: i32 = 128;
-/// The last signal that there is (signal(7)).
-const LAST_SIGNAL: i32 = 64;
 /// How long freezing may take.
 const FREEZE: Duration = Duration::from_secs(5);
 
@@ -162,12 +158,6 @@ impl Walled {
     /// A workload that was killed while the kernel counted a memory kill was killed for its memory.
     fn judge(&self, ended: Ended) -> Exit {
         match ended {
-            Ended::Code(code) if guest::is_guest(self.kind.level) && told_as_signal(code) => {
-                match oom_kills(&self.body) > self.oom_kills {
-                    true => Exit::Oom,
-                    false => Exit::Signal(code - SIGNALLED),
-                }
-            }
             Ended::Signal(libc::SIGKILL) if oom_kills(&self.body) > self.oom_kills => Exit::Oom,
             Ended::Signal(signal) => Exit::Signal(signal),
             Ended::Code(code) => Exit::Code(code),
@@ -362,12 +352,6 @@ impl Sandbox for Walled {
     fn detach(mut self: Box<Self>) {
         self.body.keep();
     }
-}
-
-/// Whether a program that makes containers tells a signal by this status. A program inside that ends with such a one by
-/// itself cannot be told apart.
-fn told_as_signal(code: i32) -> bool {
-    (SIGNALLED + 1..=SIGNALLED + LAST_SIGNAL).contains(&code)
 }
 
 fn oom_kills(body: &Body) -> u64 {

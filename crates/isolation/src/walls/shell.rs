@@ -17,7 +17,7 @@ use tokio::process::Command;
 use super::body::Body;
 use super::idmap::{self, IdMode};
 use super::rundir::RunDir;
-use super::{Kind, Shared};
+use super::{Kind, Shared, guest};
 use crate::contract::LaunchError;
 use crate::fault;
 use crate::link::{Answer, Link, Streams};
@@ -34,6 +34,8 @@ pub(crate) struct Shell {
     pub(crate) body: Body,
     /// Where the agent shall put log lines that nobody takes; until the launch.
     pub(crate) spill: Option<File>,
+    /// Whether an agent waits behind a wall with a kernel of its own.
+    pub(crate) raised: bool,
 }
 
 impl Shell {
@@ -98,7 +100,11 @@ async fn raise(shared: &Arc<Shared>, kind: Kind) -> Result<Shell, LaunchError> {
     if let (IdMode::Subordinate { uid, gid }, true) = (shared.ids, kind.walls(shared).has(Walls::MOUNT)) {
         idmap::map_subordinate(pid, uid, gid).await.map_err(failed("map subordinate ids"))?;
     }
-    Ok(Shell { kind, link, streams, body, spill: Some(spill) })
+    let mut shell = Shell { kind, link, streams, body, spill: Some(spill), raised: false };
+    if matches!(shared.ids, IdMode::Subordinate { .. }) && guest::is_guest(kind.level) {
+        super::raise::raise(&mut shell, None).await?;
+    }
+    Ok(shell)
 }
 
 /// What a shell needs on the host's file systems, beside its directory and control groups.
@@ -154,6 +160,7 @@ async fn send_setup(
         map_self: map_self(shared, walls),
         agent_groups: count(&agent),
         app_groups: count(&app),
+        token: false,
         filters: kind.filters(shared).to_vec(),
     });
     let fds = agent.into_iter().chain(app).chain([listener]).collect();

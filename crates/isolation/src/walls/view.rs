@@ -68,6 +68,8 @@ const MIB: u64 = 1 << 20;
 pub(crate) struct View {
     pub(crate) plan: ViewPlan,
     pub(crate) mounts: Vec<OwnedFd>,
+    /// What the agent of a guest does with it.
+    pub(crate) inside: Option<ViewPlan>,
 }
 
 /// A host path to show, before it is decided who opens it.
@@ -142,7 +144,7 @@ pub(crate) fn build(shared: &Shared, launch: &Launch, place: Place<'_>) -> Resul
     }
     let hostname = launch.instance.id.as_str().to_owned();
     let read_only = launch.root.read_only || bottom == RootPlan::Memory;
-    Ok(View { plan: ViewPlan { hostname, root: bottom, read_only, guest: None, ops }, mounts })
+    Ok(View { plan: ViewPlan { hostname, root: bottom, read_only, guest: None, ops }, mounts, inside: None })
 }
 
 /// A step that depends on the launch.

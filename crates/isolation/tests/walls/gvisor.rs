@@ -47,6 +47,8 @@ async fn ends_are_told_as_they_were() {
     let cases = [
         ("exit 7", Exit::Code(7)),
         ("exit 0", Exit::Code(0)),
+        ("exit 137", Exit::Code(137)),
+        ("exit 255", Exit::Code(255)),
         ("kill -9 $$", Exit::Signal(9)),
         ("kill -15 $$", Exit::Signal(15)),
     ];

@@ -1,0 +1,55 @@
+//! What the program of a launch is to the agent that executes it.
+
+use crate::launch::ViewPlan;
+use crate::wire::{Malformed, Reader, Writer};
+
+/// What the program is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Role {
+    /// The workload itself.
+    Program,
+    /// A wall with a kernel of its own: it keeps the capabilities of the agent's user namespace, and the agent behind
+    /// it waits for a launch in its turn. Its standard input is the connection to that one.
+    Wall,
+    /// The workload, behind a wall that stands: the agent there executes it.
+    Guest(GuestPlan),
+}
+
+/// What the agent behind a wall does beyond executing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuestPlan {
+    /// What it mounts, in the root file system that lies ready for it. Sources of [`crate::ViewOp::Bind`] are paths
+    /// that it had from its start.
+    pub view: ViewPlan,
+    /// Most processes of the workload's user.
+    pub processes: Option<u32>,
+}
+
+impl Role {
+    pub(crate) fn write(&self, w: &mut Writer) {
+        match self {
+            Self::Program => {
+                w.u8(0);
+            }
+            Self::Wall => {
+                w.u8(1);
+            }
+            Self::Guest(GuestPlan { view, processes }) => {
+                w.u8(2);
+                view.write(w);
+                w.option(processes.as_ref(), |w, n| {
+                    w.u32(*n);
+                });
+            }
+        }
+    }
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+        match r.u8()? {
+            0 => Ok(Self::Program),
+            1 => Ok(Self::Wall),
+            2 => Ok(Self::Guest(GuestPlan { view: ViewPlan::read(r)?, processes: r.option(Reader::u32)? })),
+            _ => Err(Malformed::Value),
+        }
+    }
+}
