@@ -56,7 +56,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     let built = build(&workspace, &out.join("agent"), &target)?;
-    std::fs::copy(built, out.join("insula-agent"))?;
+    // A new file, not new content: a copy of this directory made of links keeps its own.
+    std::fs::copy(built, out.join("insula-agent.new"))?;
+    std::fs::rename(out.join("insula-agent.new"), out.join("insula-agent"))?;
     Ok(())
 }
 

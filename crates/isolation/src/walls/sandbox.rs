@@ -9,13 +9,13 @@ use insula_frames::{Ended, ToAgent};
 use insula_linux::identity::Identity;
 use insula_spec::{Launch, Level, Network, Outside, Placement};
 
-use super::Kind;
 use super::body::Body;
 use super::connect::Connector;
 use super::egress;
 use super::launch::{Around, execute, prepare_again};
 use super::shell::Shell;
 use super::wakes::Wake;
+use super::{Kind, guest};
 use crate::contract::{BoxFuture, Connect, Event, Exit, Gone, LaunchError, Record, Sandbox, Usage};
 use crate::fault;
 use crate::link::{Answer, Link, News, Streams};
@@ -157,8 +157,12 @@ impl Walled {
 
     /// A workload that was killed while the kernel counted a memory kill was killed for its memory.
     fn judge(&self, ended: Ended) -> Exit {
+        let counted = || oom_kills(&self.body) > self.oom_kills;
         match ended {
-            Ended::Signal(libc::SIGKILL) if oom_kills(&self.body) > self.oom_kills => Exit::Oom,
+            Ended::Signal(libc::SIGKILL) if counted() => Exit::Oom,
+            Ended::Code(0) => Exit::Code(0),
+            // The kernel kills what stands there for the workload; how that ends, nobody says.
+            _ if guest::is_guest(self.kind.level) && counted() => Exit::Oom,
             Ended::Signal(signal) => Exit::Signal(signal),
             Ended::Code(code) => Exit::Code(code),
         }
