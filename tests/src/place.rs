@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// Files that tests run as apps. Carried in the program, so that it runs from anywhere.
-const APPS: [(&str, &str); 12] = [
+const APPS: [(&str, &str); 13] = [
     ("app.py", include_str!("../fixtures/app.py")),
     ("rpc_client.py", include_str!("../fixtures/rpc_client.py")),
     ("rpc_server.py", include_str!("../fixtures/rpc_server.py")),
     ("reach.py", include_str!("../fixtures/reach.py")),
     ("probes.py", include_str!("../fixtures/probes.py")),
     ("echo.py", include_str!("../fixtures/echo.py")),
+    ("packets.py", include_str!("../fixtures/packets.py")),
     ("notes.py", include_str!("../../examples/notes/app.py")),
     ("page/index.html", include_str!("../../examples/notes/page/index.html")),
     ("page/style.css", include_str!("../../examples/notes/page/style.css")),

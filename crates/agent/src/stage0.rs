@@ -82,7 +82,9 @@ fn raise(host: &mut Connection) -> Result<Option<(Material, Launchpad)>, Failure
     }
     if setup.walls.has(Walls::NET) {
         loopback::bring_up().map_err(walls("loopback interface"))?;
-        material.egress = build_wall();
+        if !setup.walls.has(Walls::ROUTED) {
+            material.egress = build_wall();
+        }
     }
     // SAFETY: this process has had one thread from its start.
     match unsafe { fork::fork() }.map_err(walls("fork"))? {

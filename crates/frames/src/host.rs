@@ -23,6 +23,8 @@ impl Walls {
     pub const IPC: Self = Self(16);
     /// Own uts namespace.
     pub const UTS: Self = Self(32);
+    /// The network namespace is connected by the host: no listeners are put up in it.
+    pub const ROUTED: Self = Self(64);
 
     /// All of both.
     #[must_use]

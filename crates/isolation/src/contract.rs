@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use insula_linux::quota::image::ImageError;
+use insula_linux::routed::RoutedError;
 use insula_spec::{InstanceName, Launch, Level, Network, Outside, Placement};
 use serde::{Deserialize, Serialize};
 
@@ -256,6 +257,9 @@ pub enum LaunchError {
     /// The agent broke the protocol or went away.
     #[error("the agent failed: {0}")]
     Agent(String),
+    /// The network cannot be routed.
+    #[error("cannot route the network of the instance")]
+    Routed(#[from] RoutedError),
     /// No free port in the range for workloads on the host's network.
     #[error("no free port for a workload on the host's network")]
     NoPort,
@@ -277,6 +281,7 @@ impl LaunchError {
             }
             Self::Filter { source, .. } => source.hint(),
             Self::Disk(e) => e.hint(),
+            Self::Routed(e) => e.hint().to_owned(),
             Self::NoPort => "stop instances with `network = \"host\"`, or use the default network".to_owned(),
         }
     }

@@ -9,7 +9,7 @@ use insula_egress::Egress;
 use insula_images::Images;
 use insula_linux::cgroup::{self, Layout};
 use insula_linux::{identity, seccomp};
-use insula_spec::Levels;
+use insula_spec::{Levels, RoutedRange};
 
 use crate::levels::{Gvisor, Namespace, Process};
 use crate::ports::Ports;
@@ -34,6 +34,8 @@ pub struct EngineConfig {
     pub images: Option<Images>,
     /// What the operator says about single levels.
     pub levels: Levels,
+    /// What routed networks get their addresses from.
+    pub routed_range: RoutedRange,
     /// Blank shells to keep ready.
     pub shells: usize,
     /// The way to the process that judges what leaves the walls; without it nothing does.
@@ -122,6 +124,7 @@ impl Engine {
             egress: config.egress,
             images: config.images,
             levels: config.levels,
+            routed_range: config.routed_range,
             deaf: seccomp::try_listens().err().map(|e| e.to_string()),
             ports: Ports::new(),
         });

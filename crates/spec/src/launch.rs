@@ -16,6 +16,8 @@ pub enum Network {
     Isolated,
     /// The network of the host.
     Host,
+    /// A network of its own with an address of its own, whose packets the host sends on under its address. Root only.
+    Routed,
 }
 
 impl Network {
@@ -25,6 +27,7 @@ impl Network {
         match self {
             Self::Isolated => "outbound connections as `net` says (`network = \"host\"` gives it the host's)",
             Self::Host => "the network of the host, outbound connections included",
+            Self::Routed => "packets to the addresses that `net` allows, under the address of the host",
         }
     }
 }

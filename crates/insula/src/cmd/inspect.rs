@@ -60,6 +60,7 @@ fn walls(d: &Detail) -> Vec<(&'static str, String)> {
     let network = match d.network {
         Network::Isolated => "isolated",
         Network::Host => "host",
+        Network::Routed => "routed",
     };
     let network = format!("{network}: {}", d.network.outbound());
     let mut fields = vec![("level", or_dash(d.summary.level)), ("network", network)];

@@ -20,6 +20,7 @@ pub(super) fn probe(home: &Home) -> anyhow::Result<(Vec<LevelFound>, Option<Stri
         epoch: 0,
         images: None,
         levels: insula_spec::Levels::default(),
+        routed_range: insula_spec::RoutedRange::DEFAULT,
         shells: 0,
         egress: None,
     })?;

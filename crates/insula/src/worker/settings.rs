@@ -49,6 +49,7 @@ pub(super) fn engine_config(
         epoch,
         images: Some(Images::open(&home.images()).context("cannot open the images")?),
         levels: config.levels.clone(),
+        routed_range: config.settings.routed_range,
         shells: SHELLS,
         egress: None,
     })

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::rundir::RunDir;
-use super::{Kind, Shared};
+use super::{Kind, Shared, routed};
 
 /// How long an agent, control groups, or work on these walls that was given up may take to end.
 const KILL: Duration = Duration::from_secs(5);
@@ -40,6 +40,8 @@ struct Parts {
     /// Where a workload without a mount wall makes its socket.
     socket_dir: Option<PathBuf>,
     port: Option<u16>,
+    /// The host has an interface to its network.
+    routed: bool,
     leaves: Option<Arc<Leaves>>,
     agent: Option<(Identity, Watched)>,
     /// Blocking work on these walls. It goes on when whoever waited for it gave up, and must be over before
@@ -54,6 +56,7 @@ impl Body {
             dir: shared.run_dir_of(&key),
             socket_dir: None,
             port: None,
+            routed: false,
             leaves: None,
             agent: None,
             work: TaskTracker::new(),
@@ -69,6 +72,7 @@ impl Body {
     pub(crate) fn settle(&mut self, kind: Kind, instance: &InstanceName, placement: &Placement) {
         self.instance = Some(instance.clone());
         let Some(parts) = &mut self.parts else { return };
+        parts.routed = kind.is_routed();
         if kind.needs_host_port() {
             self.shared.ports.claim(placement.port);
             parts.port = Some(placement.port);
@@ -177,7 +181,10 @@ impl Parts {
         if timeout(KILL, self.work.wait()).await.is_err() {
             tracing::warn!(key, "work on these walls has not ended");
         }
-        let Self { dir, socket_dir, port, leaves, .. } = self;
+        let Self { dir, socket_dir, port, leaves, routed, .. } = self;
+        if routed {
+            routed::leave(shared, key).await;
+        }
         let removed = tokio::task::spawn_blocking(move || remove(leaves, [socket_dir, Some(dir)]));
         match removed.await {
             Ok(Ok(())) => {}

@@ -85,7 +85,7 @@ impl Connector {
             (Where::Tcp { v6 }, Network::Host) => {
                 TcpStream::connect(self.address(v6)).await.and_then(without_delay)
             }
-            (Where::Tcp { v6 }, Network::Isolated) => {
+            (Where::Tcp { v6 }, Network::Isolated | Network::Routed) => {
                 let socket = self.socket(v6).await?;
                 let socket = TcpSocket::from_std_stream(std::net::TcpStream::from(socket));
                 socket.connect(self.address(v6)).await.and_then(without_delay)

@@ -24,7 +24,7 @@ use super::root::{self, Ground};
 use super::sandbox::Walled;
 use super::shell::{Shell, failed, unexpected};
 use super::view::{self, CannotShow};
-use super::{Kind, List, Shared, guest, outside};
+use super::{Kind, List, Shared, guest, outside, routed};
 use crate::contract::LaunchError;
 use crate::disk::{self, Own};
 use crate::fault;
@@ -50,6 +50,9 @@ async fn launch_in_shell(pool: &Pool, level: Level, launch: &Launch) -> Result<W
     outside::check(kind, launch, &shell.link).await?;
     step("shell taken");
     shell.body.settle(kind, &launch.instance, &launch.placement);
+    if kind.is_routed() {
+        routed::join(&shell.body, launch).await?;
+    }
     if guest::is_guest(kind.level) && !shell.raised {
         raise(&mut shell, launch.ids).await?;
         step("raised");

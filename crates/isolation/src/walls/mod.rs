@@ -20,6 +20,7 @@ mod pool;
 mod profile;
 mod raise;
 mod root;
+mod routed;
 mod rundir;
 mod sandbox;
 mod shell;
@@ -36,7 +37,7 @@ use insula_egress::Egress;
 use insula_frames::Walls;
 use insula_images::Images;
 use insula_linux::cgroup::Layout;
-use insula_spec::{InstanceName, Level, Levels, Network, Placement};
+use insula_spec::{InstanceName, Level, Levels, Network, Placement, RoutedRange};
 
 pub(crate) use idmap::IdMode;
 pub(crate) use launch::launch;
@@ -78,6 +79,8 @@ pub(crate) struct Shared {
     pub(crate) images: Option<Images>,
     /// What the operator says about single levels.
     pub(crate) levels: Levels,
+    /// What routed networks get their addresses from.
+    pub(crate) routed_range: RoutedRange,
     /// Why agents are not told when their workload listens; `None` where they are.
     pub(crate) deaf: Option<String>,
     /// Ports on the host's network.
@@ -123,7 +126,7 @@ pub(crate) fn place(
     network: Network,
 ) -> Result<Placement, LaunchError> {
     let port = match network {
-        Network::Isolated => PORT,
+        Network::Isolated | Network::Routed => PORT,
         Network::Host => shared.ports.take(instance).ok_or(LaunchError::NoPort)?,
     };
     Ok(Placement { port, socket: view::SOCKET_INSIDE.into() })
@@ -158,6 +161,11 @@ impl Kind {
         self.has_view() && self.network == Network::Isolated
     }
 
+    /// Whether its packets are sent on by the host.
+    pub(crate) fn is_routed(self) -> bool {
+        self.has_view() && self.network == Network::Routed
+    }
+
     /// What a blank shell of this kind is made as: where there is no network wall, networks do not differ.
     pub(crate) fn of_shell(self) -> Self {
         match self.level {
@@ -189,6 +197,9 @@ impl Kind {
         match (self.level, self.network) {
             (Level::Namespace | Level::Container | Level::Gvisor, Network::Isolated) => full.and(Walls::NET),
             (Level::Namespace | Level::Container | Level::Gvisor, Network::Host) => full,
+            (Level::Namespace | Level::Container | Level::Gvisor, Network::Routed) => {
+                full.and(Walls::NET).and(Walls::ROUTED)
+            }
             // Without control groups only the end of a pid namespace's init surely ends all of it.
             _ if !matches!(shared.layout, Layout::None { .. }) => Walls::default(),
             _ if shared.privileged() => Walls::PID,

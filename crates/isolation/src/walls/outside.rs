@@ -2,9 +2,9 @@
 
 use std::io;
 
-use insula_spec::Launch;
+use insula_spec::{Launch, Network};
 
-use super::Kind;
+use super::{Kind, routed};
 use crate::contract::LaunchError;
 use crate::link::Link;
 
@@ -16,6 +16,9 @@ const REMEDY: &str = "the kernel needs nf_tables with NAT: `modprobe nf_tables n
 /// reached on a host that cannot judge, and the log says so.
 pub(super) async fn check(kind: Kind, launch: &Launch, link: &Link) -> Result<(), LaunchError> {
     let refused = |what, hint: String| Err(LaunchError::Unenforceable { what, level: kind.level, hint });
+    if launch.network == Network::Routed {
+        return packets(kind, launch);
+    }
     if launch.limits.bandwidth.is_some() && !kind.is_judged() {
         let hint = "Insula does not carry what leaves the network of the host: remove the key, or choose a level \
                     from `namespace` on and `network = \"isolated\"`";
@@ -35,6 +38,33 @@ pub(super) async fn check(kind: Kind, launch: &Launch, link: &Link) -> Result<()
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => refused(if launch.net_given { "net" } else { "bandwidth_limit" }, remedy(&error)),
         Err(error) => Err(LaunchError::Agent(error.to_string())),
+    }
+}
+
+/// The same for a routed network.
+fn packets(kind: Kind, launch: &Launch) -> Result<(), LaunchError> {
+    let refused = |what, hint: String| Err(LaunchError::Unenforceable { what, level: kind.level, hint });
+    if !kind.has_view() {
+        let hint = "level `process` has the network of the host: choose a level from `namespace` on";
+        return refused("network", hint.to_owned());
+    }
+    if launch.limits.bandwidth.is_some() {
+        return refused(
+            "bandwidth_limit",
+            "packets of routed networks are not counted: remove it".to_owned(),
+        );
+    }
+    if let Err(error) = insula_linux::routed::check() {
+        return refused("network", format!("{error}: {}", error.hint()));
+    }
+    match routed::allowed(&launch.net) {
+        Ok(_) => Ok(()),
+        Err(rule) => refused(
+            "net",
+            format!(
+                "`{rule}` is not a block of public IPv4 addresses, which is all that packets can be judged by"
+            ),
+        ),
     }
 }
 

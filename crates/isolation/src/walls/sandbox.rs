@@ -15,7 +15,7 @@ use super::egress;
 use super::launch::{Around, execute, prepare_again};
 use super::shell::Shell;
 use super::wakes::Wake;
-use super::{Kind, guest};
+use super::{Kind, guest, routed};
 use crate::contract::{BoxFuture, Connect, Event, Exit, Gone, LaunchError, Record, Sandbox, Usage};
 use crate::fault;
 use crate::link::{Answer, Link, News, Streams};
@@ -104,6 +104,7 @@ impl Walled {
     /// Judges what it reaches outside by this policy from now on.
     pub(crate) fn judge_by(&mut self, outside: &Outside) {
         match &self.member {
+            _ if self.kind.is_routed() => routed::judge(&self.body, &outside.net),
             Some(member) => member.set(outside.clone()),
             None => self.member = egress::admit(self.kind, &self.body, &self.link, outside),
         }

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::rundir::RunDir;
-use super::{Kind, Shared};
+use super::{Kind, Shared, routed};
 use crate::contract::{Record, Swept};
 
 /// How long the processes of one set of walls may take to die.
@@ -24,6 +24,11 @@ pub(crate) fn sweep(shared: &Shared, level: Level, known: &[Record]) -> Swept {
     match strangers(shared, mine) {
         Ok(strangers) => strangers.iter().for_each(|key| sweep_one(shared, key, &mut swept)),
         Err(e) => swept.failed.push(format!("list `{}`: {e}", shared.run_dir.display())),
+    }
+    if level == Level::Namespace
+        && let Err(e) = routed::sweep(shared, &keys)
+    {
+        swept.failed.push(format!("routed networks: {e}"));
     }
     if level == Level::Process {
         sweep_sockets(shared, known, &mut swept);

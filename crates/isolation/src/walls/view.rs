@@ -20,7 +20,7 @@ use insula_linux::mount::{self, Attributes};
 use insula_spec::{Launch, Level, Mount, Network};
 
 use super::root::{self, Ground};
-use super::{Shared, guest};
+use super::{Shared, guest, routed};
 use crate::disk::Own;
 
 /// Name of the workload's own socket in its directory.
@@ -270,6 +270,10 @@ pub(crate) fn resolver(network: Network) -> ViewOp {
     match network {
         Network::Host => ViewOp::Bind { source: target.clone(), target, read_only: true, optional: true },
         // Whatever is asked comes to the resolver of the network wall.
+        Network::Routed => {
+            let text = std::fs::read_to_string(&target).unwrap_or_default();
+            ViewOp::File { target, content: routed::resolvers(&text).into_bytes() }
+        }
         Network::Isolated => ViewOp::File { target, content: b"nameserver 127.0.0.1\n".to_vec() },
     }
 }

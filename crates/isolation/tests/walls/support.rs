@@ -104,6 +104,7 @@ impl Home {
             epoch,
             images: None,
             levels: insula_spec::Levels::default(),
+            routed_range: insula_spec::RoutedRange::DEFAULT,
             shells,
             egress: None,
         }

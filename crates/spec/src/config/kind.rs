@@ -148,8 +148,16 @@ pub enum ProblemKind {
     /// Rules for a network that has none.
     #[error("`net` judges what leaves a network of one's own, and this service has the network of the host")]
     NetOfHost,
+    /// A block from which no routed network can have an address.
+    #[error("`{0}` is not a block of private addresses for routed networks")]
+    RoutedRange(String),
+    /// A rule that packets cannot be judged by.
+    #[error("`{0}` needs a name or a connection, and a routed network has packets")]
+    NetOfRouted(String),
     /// A bound for a network that nothing of Insula's carries.
-    #[error("what leaves the network of the host is not carried by Insula, so it cannot be bounded")]
+    #[error(
+        "what leaves a network of the host or a routed one is not carried by Insula, so it cannot be bounded"
+    )]
     BandwidthOfHost,
     /// A NUL character, which no path, argument or variable can hold.
     #[error("it holds a NUL character")]
@@ -367,6 +375,10 @@ impl ProblemKind {
             Self::Quota(_) => "write a percentage of one CPU, \"150%\", or a number of CPUs, 1.5",
             Self::HealthOfH2c => "remove `health`; the instance is ready when it accepts connections",
             Self::BackoffOrder { .. } => "lower `restart_backoff` or raise `restart_backoff_max`",
+            Self::RoutedRange(_) => "write one such as 10.213.0.0/16, within 10/8, 172.16/12 or 192.168/16",
+            Self::NetOfRouted(_) => {
+                "name public addresses or blocks, \"public\" or nothing, or set `network = \"isolated\"`"
+            }
             Self::BandwidthOfHost => "remove `bandwidth_limit`, or set `network = \"isolated\"`",
             Self::NetOfHost => "remove `net`, or set `network = \"isolated\"`",
             Self::ListedTwice(_) | Self::SaidTwice(_) => "remove one of the two",

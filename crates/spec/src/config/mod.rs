@@ -66,7 +66,7 @@ pub use schema::{Form, Table, schema};
 pub use service::{HealthCheck, Protocol, RestartMode, RestartPolicy, ServiceSpec, SleepMode};
 pub use show::Shown;
 
-use crate::{InstanceId, ServiceName};
+use crate::{InstanceId, RoutedRange, ServiceName};
 use check::Place;
 use origin::{Lines, Written};
 use problem::{At, Problems};
@@ -120,6 +120,8 @@ pub struct Settings {
     /// Addresses of proxies whose `X-Forwarded-*` headers are believed, as CIDR blocks such as
     /// `10.0.0.0/8`; always with a prefix, and without bits beyond it.
     pub trusted_proxies: Vec<String>,
+    /// What routed networks get their addresses from.
+    pub routed_range: RoutedRange,
     /// Most instances of all services together that may be up at once; `None` for no bound.
     pub max_instances: Option<usize>,
 }

@@ -101,6 +101,7 @@ tables! {
         domain: String,
         port: Integer,
         trusted_proxies: Vec<Given<String>>,
+        routed_range: String,
         max_instances: Integer,
         health_check_interval: RawDuration,
         max_restarts: Integer,

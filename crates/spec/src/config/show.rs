@@ -89,6 +89,7 @@ impl Config {
             ("settings.domain", json!(settings.domain)),
             ("settings.port", json!(settings.port)),
             ("settings.trusted_proxies", json!(settings.trusted_proxies)),
+            ("settings.routed_range", json!(settings.routed_range.to_string())),
             ("settings.max_instances", json!(settings.max_instances)),
             ("logs.keep", self.logs.keep.map_or(Value::Null, time)),
             ("logs.max_size_per_instance", size(Some(self.logs.max_size_per_instance))),
@@ -170,6 +171,7 @@ fn network(network: Network) -> Value {
     match network {
         Network::Isolated => json!("isolated"),
         Network::Host => json!("host"),
+        Network::Routed => json!("routed"),
     }
 }
 

@@ -2,6 +2,7 @@
 //! where a rule allows it.
 
 mod bandwidth;
+mod routed;
 mod siblings;
 
 use insula_tests::{Internet, Options, Place, Server, skip, wait_until};

@@ -149,6 +149,7 @@ impl Check<'_> {
             domain: raw.domain.map_or_else(|| Settings::DEFAULT_DOMAIN.to_owned(), |d| self.domain(&d)),
             port: raw.port.and_then(|port| self.number(&port, 0..=u16::MAX)).unwrap_or(default_port),
             trusted_proxies: blocks.iter().filter_map(|block| self.cidr(block)).collect(),
+            routed_range: self.routed_range(raw.routed_range.as_ref()),
             max_instances: self.max_instances(raw.max_instances.as_ref()),
         }
     }

@@ -6,7 +6,7 @@ use super::super::kind::ProblemKind;
 use super::super::raw::{RawService, RawSize};
 use super::super::read::Given;
 use super::Check;
-use crate::{ByteSize, Caller, NetPolicy, NetRule, ReachableFrom, parse_bytes};
+use crate::{ByteSize, Caller, NetPolicy, NetRule, ReachableFrom, RoutedRange, parse_bytes};
 
 /// Least and most bytes a second that can be asked for.
 const BANDWIDTH_MIN: ByteSize = ByteSize(1 << 10);
@@ -64,17 +64,39 @@ impl Check<'_> {
         Some(block)
     }
 
+    /// What routed networks get their addresses from.
+    pub(super) fn routed_range(&mut self, given: Option<&Given<String>>) -> RoutedRange {
+        let Some(given) = given else { return RoutedRange::DEFAULT };
+        let parts = |text: &str| {
+            let (first, bits) = text.split_once('/')?;
+            RoutedRange::new(first.parse().ok()?, bits.parse().ok()?)
+        };
+        let canonical = self.cidr(given);
+        match canonical.as_deref().map(parts) {
+            Some(Some(range)) => range,
+            Some(None) => {
+                self.problem(&given.at, ProblemKind::RoutedRange(given.value.clone()));
+                RoutedRange::DEFAULT
+            }
+            None => RoutedRange::DEFAULT,
+        }
+    }
+
     /// What a service may reach outside. Where a rule is malformed, nothing.
     pub(super) fn net(&mut self, raw: &RawService) -> NetPolicy {
         let Some(given) = &raw.net else { return NetPolicy::default() };
         if raw.network.as_ref().is_some_and(|network| network.value == "host") {
             self.problem(&given.at, ProblemKind::NetOfHost);
         }
+        let routed = raw.network.as_ref().is_some_and(|network| network.value == "routed");
         let mut rules = Vec::new();
         for one in &given.value {
             match one.value.parse::<NetRule>() {
                 Ok(rule) if rules.contains(&rule) => {
                     self.problem(&one.at, ProblemKind::ListedTwice(one.value.clone()));
+                }
+                Ok(NetRule::Name { .. } | NetRule::Instance { .. }) if routed => {
+                    self.problem(&one.at, ProblemKind::NetOfRouted(one.value.clone()));
                 }
                 Ok(rule) => rules.push(rule),
                 Err(e) => self.problem(&one.at, ProblemKind::Net(e)),
@@ -89,7 +111,7 @@ impl Check<'_> {
     /// Bytes a second, each way.
     pub(super) fn bandwidth(&mut self, raw: &RawService) -> Option<ByteSize> {
         let given = raw.bandwidth_limit.as_ref()?;
-        if raw.network.as_ref().is_some_and(|network| network.value == "host") {
+        if raw.network.as_ref().is_some_and(|network| network.value != "isolated") {
             self.problem(&given.at, ProblemKind::BandwidthOfHost);
         }
         let RawSize(text) = &given.value;

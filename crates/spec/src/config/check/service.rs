@@ -33,7 +33,8 @@ const INSTANCES_MAX: u32 = 1_000_000;
 /// Most restarts or failures that can be waited for.
 pub(super) const COUNT_MAX: u32 = 10_000;
 
-const NETWORKS: (&[&str], &[Network]) = (&["isolated", "host"], &[Network::Isolated, Network::Host]);
+const NETWORKS: (&[&str], &[Network]) =
+    (&["isolated", "host", "routed"], &[Network::Isolated, Network::Host, Network::Routed]);
 const PROTOCOLS: (&[&str], &[Protocol]) = (&["http1", "h2c"], &[Protocol::Http1, Protocol::H2c]);
 const SLEEPS: (&[&str], &[SleepMode]) = (&["stop", "freeze"], &[SleepMode::Stop, SleepMode::Freeze]);
 const DISK_MODES: (&[&str], &[DiskMode]) =
