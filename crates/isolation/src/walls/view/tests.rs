@@ -24,6 +24,7 @@ fn shared(ids: IdMode, hidden: &[&str]) -> Shared {
         opened: Vec::new(),
         images: None,
         levels: insula_spec::Levels::default(),
+        routed_range: insula_spec::RoutedRange::DEFAULT,
         deaf: None,
         ports: Ports::new(),
         egress: None,
