@@ -19,6 +19,7 @@
 mod behind;
 mod guest;
 mod host;
+mod ids;
 mod inside;
 mod launchpad;
 mod life;
@@ -34,8 +35,12 @@ mod view;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    if std::env::args_os().next().is_some_and(|name| name == insula_frames::GUEST_AGENT) {
+    let name = std::env::args_os().next().unwrap_or_default();
+    if name == insula_frames::GUEST_AGENT {
         return guest::main();
+    }
+    if name == "insula-ids" {
+        return if ids::run().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     // Else its name would be that of the descriptor it was executed from.
     if rustix::thread::set_name(c"insula-agent").is_err() || stage0::run().is_err() {

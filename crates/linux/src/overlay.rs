@@ -43,6 +43,29 @@ pub fn mapped_tree(path: &Path, ids: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     if done == 0 { Ok(tree) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Shows the files of a detached mount, and of what is mounted below it, under other ids: what belongs to an id inside
+/// the user namespace `ids` belongs to what that id is outside.
+///
+/// # Errors
+/// Those of mount_setattr(2): `EINVAL` where a file system cannot show other ids, or does already.
+pub fn map_ids(tree: BorrowedFd<'_>, ids: BorrowedFd<'_>) -> io::Result<()> {
+    let userns_fd = u64::try_from(ids.as_raw_fd()).map_err(io::Error::other)?;
+    let attr = libc::mount_attr { attr_set: libc::MOUNT_ATTR_IDMAP, attr_clr: 0, propagation: 0, userns_fd };
+    // SAFETY: the path is a NUL-terminated empty string, `attr` lives over the call, and the size told is its own.
+    // Both descriptors are open.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
+            &raw const attr,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Where an overlay keeps its changes.
 #[derive(Debug, Clone, Copy)]
 pub struct Changes<'a> {

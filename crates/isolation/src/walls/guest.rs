@@ -25,6 +25,7 @@ use insula_frames::{
 use insula_spec::{IdRange, Launch, Level, Limits};
 
 use super::Shared;
+use super::borrow;
 use super::oci;
 use super::root;
 use super::view::{self, CannotShow, MEETING, Place, Step, View};
@@ -262,6 +263,10 @@ impl Showing<'_> {
                             self.ops.push(ViewOp::Attach { target: at.clone(), dir: true });
                         }
                         None => self.ops.push(view::open(shared, &shown, &mut self.mounts)?),
+                    }
+                    if let (Some(ids), Some(mount), false) = (place.shown_by, self.mounts.last(), meeting) {
+                        borrow::show(mount, ids, shown.read_only)
+                            .map_err(|source| CannotShow { path: shown.source.clone(), source })?;
                     }
                     if give && (tenants || meeting) {
                         self.ops.push(ViewOp::Own { target: at });

@@ -19,7 +19,7 @@ use super::body::Body;
 use super::idmap::{self, IdMode};
 use super::pool::Pool;
 use super::profile::{self, Profile};
-use super::raise::raise;
+use super::raise::raise_for;
 use super::root::{self, Ground};
 use super::sandbox::Walled;
 use super::shell::{Shell, failed, unexpected};
@@ -49,15 +49,16 @@ async fn launch_in_shell(pool: &Pool, level: Level, launch: &Launch) -> Result<W
     let mut shell = pool.take(kind).await?;
     outside::check(kind, launch, &shell.link).await?;
     step("shell taken");
-    shell.body.settle(kind, &launch.instance, &launch.placement);
-    if kind.is_routed() {
-        routed::join(&shell.body, launch).await?;
-    }
-    if guest::is_guest(kind.level) && !shell.raised {
-        raise(&mut shell, launch.ids).await?;
-        step("raised");
-    }
-    let plan = prepare(&mut shell, launch, profile.as_ref()).await?;
+    let ahead = shell.borrowed.is_some();
+    let plan = match make_ready(&mut shell, launch, profile.as_ref()).await {
+        Err(error) if ahead => {
+            tracing::warn!(%error, "walls made ahead do not fit; new ones are made");
+            shell.body.take_down().await;
+            shell = pool.make(kind).await?;
+            make_ready(&mut shell, launch, profile.as_ref()).await?
+        }
+        ready => ready?,
+    };
     step("prepared");
     fault::point("launch.sent");
     let around = Around::note(&shell.body, plan.shown.clone(), launch.limits);
@@ -68,6 +69,20 @@ async fn launch_in_shell(pool: &Pool, level: Level, launch: &Launch) -> Result<W
     let mut walled = walled.behind(profile.map(|profile| profile.name));
     walled.judge_by(&Outside::of(launch));
     Ok(walled)
+}
+
+/// Makes the shell this launch's.
+async fn make_ready(
+    shell: &mut Shell,
+    launch: &Launch,
+    profile: Option<&Profile>,
+) -> Result<Prepared, LaunchError> {
+    shell.body.settle(shell.kind, &launch.instance, &launch.placement);
+    if shell.kind.is_routed() {
+        routed::join(&shell.body, launch).await?;
+    }
+    raise_for(shell, launch).await?;
+    prepare(shell, launch, profile).await
 }
 
 /// Tells how far a launch has come, to whoever asks with `INSULA_LOG=insula::wake=trace`.
@@ -121,6 +136,9 @@ async fn prepare(
     let agent = shell.body.agent().ok_or_else(|| LaunchError::Agent("it is gone".to_owned()))?;
     let spill = shell.spill.take().ok_or_else(|| LaunchError::Agent("it was used before".to_owned()))?;
     let (launch, key, profile) = (launch.clone(), shell.body.key.clone(), profile.cloned());
+    // Where the processes do not have the ids of the instance, its files are shown under theirs.
+    let borrowed = shell.borrowed.take();
+    let ids = borrowed.as_ref().map(|borrowed| borrowed.range);
     let prepared = shell.body.blocking(move || {
         step("blocking thread");
         if let (true, false, Some(range)) = (kind.has_view(), guest::is_guest(kind.level), launch.ids) {
@@ -134,7 +152,11 @@ async fn prepare(
         }
         fault::point("launch.limits");
         let ground = root::ground(&shared, &launch, &key).map_err(cannot_show)?;
-        let owner = launch.ids.map(|range| owner(kind, range, &ground));
+        let shown_by = match (borrowed, launch.ids) {
+            (Some(borrowed), Some(own)) => Some(borrowed.map(own).map_err(failed("map ids of files"))?),
+            _ => None,
+        };
+        let owner = launch.ids.map(|own| owner_in(kind, own, &ground));
         let own = disk::prepare(kind.level, kind.has_view(), &launch, owner.map(|(uid, _)| uid))?;
         if let Own::Plain(_) = own {
             own_dir(&launch.data_dir, owner)?;
@@ -154,14 +176,15 @@ async fn prepare(
         }
         match launch.placement.socket.parent() {
             Some(dir) if kind.level == Level::Process => own_dir(dir, owner)?,
-            _ => own_app_dir(&shared, &dir.app(), owner)?,
+            _ => own_app_dir(&shared, &dir.app(), ids.map(|range| owner_in(kind, range, &ground)).or(owner))?,
         }
         step("directories");
         fault::point("launch.data-dir");
         let (view, mut fds) = match kind.has_view() {
             true => {
                 let (level, app_dir) = (kind.level, dir.app());
-                let place = view::Place { level, app_dir: &app_dir, ground: &ground, agent: agent.pid, own };
+                let (ground, agent, shown_by) = (&ground, agent.pid, shown_by.as_ref());
+                let place = view::Place { level, app_dir: &app_dir, ground, agent, own, shown_by };
                 let view = view::build(&shared, &launch, place).map_err(cannot_show)?;
                 (Some((view.plan, view.inside)), view.mounts)
             }
@@ -318,7 +341,7 @@ fn app_of(body: &Body) -> io::Result<Identity> {
 }
 
 /// The host ids of the user as which a workload runs.
-fn owner(kind: Kind, range: IdRange, ground: &Ground) -> (u32, u32) {
+fn owner_in(kind: Kind, range: IdRange, ground: &Ground) -> (u32, u32) {
     match &ground.user {
         Some(user) if kind.has_view() => {
             (range.base.saturating_add(user.uid), range.base.saturating_add(user.gid))

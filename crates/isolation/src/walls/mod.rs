@@ -9,6 +9,7 @@
 
 pub(crate) mod adopt;
 mod body;
+mod borrow;
 mod connect;
 mod egress;
 mod guest;

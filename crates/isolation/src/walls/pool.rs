@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use insula_spec::{Level, Network};
 
+use super::raise;
 use super::shell::{self, Shell};
 use super::wakes::{Wake, Wakes};
 use super::{Kind, List, Shared};
@@ -67,8 +68,13 @@ impl Pool {
     pub(crate) async fn take(&self, kind: Kind) -> Result<Shell, LaunchError> {
         match self.take_waiting(kind) {
             Some(shell) => Ok(Shell { kind, ..shell }),
-            None => shell::make(&self.shared, kind).await,
+            None => self.make(kind).await,
         }
+    }
+
+    /// A new one.
+    pub(crate) async fn make(&self, kind: Kind) -> Result<Shell, LaunchError> {
+        shell::make(&self.shared, kind, None).await
     }
 
     /// Somebody waits for a workload, until this is dropped.
@@ -106,7 +112,7 @@ impl Pool {
             let _turn = pool.filling.lock().await;
             let filling = Filling(&pool);
             while let Some(kind) = pool.next_missing().await {
-                match shell::make(&pool.shared, kind).await {
+                match raise::make_ahead(&pool.shared, kind).await {
                     Ok(shell) => pool.lock().of(kind).push_back(shell),
                     Err(error) => {
                         // The next launch meets the same error and tells it to whoever waits.

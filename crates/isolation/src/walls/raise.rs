@@ -1,21 +1,49 @@
 //! Raising the wall around a guest: from a blank shell to one in which an agent waits behind another kernel.
 //!
-//! It takes a hundred times as long as everything that comes after it, so it is done ahead wherever it can be known
-//! whose ids the program has.
+//! It takes a hundred times as long as everything that comes after it, so it is done ahead, with ids that are nobody's
+//! ([`super::borrow`]), unless one root range serves all instances.
 
 use std::io;
+use std::sync::Arc;
 
-use insula_spec::IdRange;
+use insula_spec::{IdRange, Launch};
 
+use super::borrow::Borrowed;
 use super::guest;
-use super::idmap;
+use super::idmap::{self, IdMode};
 use super::launch::{Prepared, cannot_show, execute};
-use super::shell::{Shell, failed};
+use super::shell::{self, Shell, failed};
+use super::{Kind, Shared};
 use crate::contract::LaunchError;
+
+/// Makes a shell that waits: with a guest in it, where there is to be one.
+pub(crate) async fn make_ahead(shared: &Arc<Shared>, kind: Kind) -> Result<Shell, LaunchError> {
+    if !guest::is_guest(kind.level) || shared.ids == IdMode::Single {
+        return shell::make(shared, kind, None).await;
+    }
+    if shared.ids != IdMode::Ranges {
+        let mut shell = shell::make(shared, kind, None).await?;
+        raise(&mut shell, None).await?;
+        return Ok(shell);
+    }
+    let (borrowed, token) = Borrowed::take(shared).await.map_err(failed("borrow ids"))?;
+    let mut shell = shell::make(shared, kind, Some(token)).await?;
+    raise(&mut shell, Some(borrowed.range)).await?;
+    shell.borrowed = Some(borrowed);
+    Ok(shell)
+}
+
+/// A guest for this launch in this shell, unless it has one.
+pub(crate) async fn raise_for(shell: &mut Shell, launch: &Launch) -> Result<(), LaunchError> {
+    if !guest::is_guest(shell.kind.level) || shell.raised {
+        return Ok(());
+    }
+    raise(shell, launch.ids).await
+}
 
 /// Lets the agent of a shell execute the program around a guest, and waits for the agent behind it. `ids` are mapped
 /// first, unless that was done.
-pub(crate) async fn raise(shell: &mut Shell, ids: Option<IdRange>) -> Result<(), LaunchError> {
+async fn raise(shell: &mut Shell, ids: Option<IdRange>) -> Result<(), LaunchError> {
     let agent = shell.body.agent().ok_or_else(|| LaunchError::Agent("it is gone".to_owned()))?;
     if let Some(range) = ids {
         let mapped = shell.body.blocking(move || idmap::map_range(agent.pid, range));

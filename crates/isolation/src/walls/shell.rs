@@ -15,9 +15,10 @@ use insula_spec::Limits;
 use tokio::process::Command;
 
 use super::body::Body;
+use super::borrow::{Borrowed, Token};
 use super::idmap::{self, IdMode};
 use super::rundir::RunDir;
-use super::{Kind, Shared, guest};
+use super::{Kind, Shared};
 use crate::contract::LaunchError;
 use crate::fault;
 use crate::link::{Answer, Link, Streams};
@@ -36,6 +37,8 @@ pub(crate) struct Shell {
     pub(crate) spill: Option<File>,
     /// Whether an agent waits behind a wall with a kernel of its own.
     pub(crate) raised: bool,
+    /// Ids that were mapped before it was known for whom.
+    pub(crate) borrowed: Option<Borrowed>,
 }
 
 impl Shell {
@@ -60,13 +63,17 @@ fn new_key(kind: Kind) -> Result<String, LaunchError> {
     Ok(format!("{}{:015x}", Kind::prefix(kind.level), u64::from_le_bytes(bytes) >> 4))
 }
 
-/// Makes a blank shell.
-pub(crate) async fn make(shared: &Arc<Shared>, kind: Kind) -> Result<Shell, LaunchError> {
-    let made = tokio::time::timeout(SETUP, raise(shared, kind)).await;
+/// Makes a blank shell, whose agent holds `token`.
+pub(crate) async fn make(
+    shared: &Arc<Shared>,
+    kind: Kind,
+    token: Option<Token>,
+) -> Result<Shell, LaunchError> {
+    let made = tokio::time::timeout(SETUP, raise(shared, kind, token)).await;
     made.unwrap_or_else(|_| Err(failed("raise the walls")(io::ErrorKind::TimedOut.into())))
 }
 
-async fn raise(shared: &Arc<Shared>, kind: Kind) -> Result<Shell, LaunchError> {
+async fn raise(shared: &Arc<Shared>, kind: Kind, token: Option<Token>) -> Result<Shell, LaunchError> {
     tracing::trace!(target: "insula::wake", at = "shell begun");
     let mut body = Body::new(Arc::clone(shared), new_key(kind)?);
     let Places { listener, spill } = make_places(&mut body).await?;
@@ -85,7 +92,7 @@ async fn raise(shared: &Arc<Shared>, kind: Kind) -> Result<Shell, LaunchError> {
     tracing::trace!(target: "insula::wake", at = "shell spawned");
     fault::point("shell.spawned");
     let (link, mut streams) = Link::open(ours, 0).map_err(failed("socket pair"))?;
-    send_setup(shared, kind, &body, listener, &link).await?;
+    send_setup(kind, &body, (listener, token), &link).await?;
     fault::point("shell.setup-sent");
     let pid = match streams.answers.recv().await {
         Some(Answer::ShellReady { pid }) => pid,
@@ -100,11 +107,7 @@ async fn raise(shared: &Arc<Shared>, kind: Kind) -> Result<Shell, LaunchError> {
     if let (IdMode::Subordinate { uid, gid }, true) = (shared.ids, kind.walls(shared).has(Walls::MOUNT)) {
         idmap::map_subordinate(pid, uid, gid).await.map_err(failed("map subordinate ids"))?;
     }
-    let mut shell = Shell { kind, link, streams, body, spill: Some(spill), raised: false };
-    if matches!(shared.ids, IdMode::Subordinate { .. }) && guest::is_guest(kind.level) {
-        super::raise::raise(&mut shell, None).await?;
-    }
-    Ok(shell)
+    Ok(Shell { kind, link, streams, body, spill: Some(spill), raised: false, borrowed: None })
 }
 
 /// What a shell needs on the host's file systems, beside its directory and control groups.
@@ -140,12 +143,12 @@ async fn make_places(body: &mut Body) -> Result<Places, LaunchError> {
 }
 
 async fn send_setup(
-    shared: &Shared,
     kind: Kind,
     body: &Body,
-    listener: OwnedFd,
+    (listener, token): (OwnedFd, Option<Token>),
     link: &Link,
 ) -> Result<(), LaunchError> {
+    let shared = &body.shared;
     let groups = |leaf: fn(&Leaves) -> &Leaf| match body.leaves() {
         Some(leaves) => leaf(&leaves).join_fds().map_err(|e| failed("control groups")(io::Error::other(e))),
         None => Ok(Vec::new()),
@@ -160,10 +163,10 @@ async fn send_setup(
         map_self: map_self(shared, walls),
         agent_groups: count(&agent),
         app_groups: count(&app),
-        token: false,
+        token: token.is_some(),
         filters: kind.filters(shared).to_vec(),
     });
-    let fds = agent.into_iter().chain(app).chain([listener]).collect();
+    let fds = agent.into_iter().chain(app).chain([listener]).chain(token).collect();
     link.send(&setup, fds).await.map_err(|e| LaunchError::Agent(e.to_string()))
 }
 

@@ -10,7 +10,7 @@
 //! /run/insula        where it may make its socket
 //! ```
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -99,6 +99,8 @@ pub(crate) struct Place<'a> {
     pub(crate) agent: i32,
     /// The tenant's own directory, where it is a mount.
     pub(crate) own: Own,
+    /// Under whose ids the files of the instance are shown, where its processes do not have its own.
+    pub(crate) shown_by: Option<&'a File>,
 }
 
 /// Builds the view of one launch.

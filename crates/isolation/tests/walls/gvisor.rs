@@ -10,7 +10,7 @@ use crate::container::rootfs;
 use crate::support::*;
 
 /// Whether this host has the level; if not, the test is told as skipped.
-fn able(engine: &Engine, test: &str) -> bool {
+pub(crate) fn able(engine: &Engine, test: &str) -> bool {
     match engine.registry().backend(Level::Gvisor) {
         Ok(_) => true,
         Err(e) => {

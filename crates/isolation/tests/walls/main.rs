@@ -10,6 +10,7 @@ mod container;
 mod disk;
 mod ends;
 mod filter;
+mod guest;
 mod gvisor;
 mod life;
 mod limits;
