@@ -31,6 +31,15 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// When the level cannot be used at all; the error carries the hint.
     fn probe(&self) -> Result<Capabilities, Unavailable>;
 
+    /// What can be said of the level at once: a level that [`Backend::probe`] has to wait for is looked at in the
+    /// background.
+    ///
+    /// # Errors
+    /// When it is plain that the level cannot be used.
+    fn glance(&self) -> Result<(), Unavailable> {
+        self.probe().map(drop)
+    }
+
     /// Whether a limit on disk can be hard at this level: it can show a mount in place of a directory, and
     /// its workloads cannot change what their files count for.
     fn bounds_disk(&self) -> bool {

@@ -11,6 +11,7 @@ use insula_linux::cgroup::{self, Layout};
 use insula_linux::{identity, seccomp};
 use insula_spec::{Levels, RoutedRange};
 
+use crate::contract::Backend;
 use crate::levels::{Gvisor, Namespace, Process};
 use crate::ports::Ports;
 use crate::registry::Registry;
@@ -79,6 +80,8 @@ impl EngineError {
 pub struct Engine {
     shared: Arc<Shared>,
     pool: Arc<Pool>,
+    /// One for all registries: it remembers what it was told.
+    gvisor: Arc<Gvisor>,
 }
 
 impl Engine {
@@ -129,7 +132,8 @@ impl Engine {
             ports: Ports::new(),
         });
         let pool = Pool::new(Arc::clone(&shared), config.shells);
-        Ok(Self { shared, pool })
+        let gvisor = Arc::new(Gvisor::new(Arc::clone(&shared), Arc::clone(&pool)));
+        Ok(Self { shared, pool, gvisor })
     }
 
     /// The levels, for whoever starts sandboxes.
@@ -139,7 +143,7 @@ impl Engine {
             Arc::new(Process::new(Arc::clone(&self.shared), Arc::clone(&self.pool))),
             Arc::new(Namespace::new(Arc::clone(&self.shared), Arc::clone(&self.pool))),
             Arc::new(Namespace::container(Arc::clone(&self.shared), Arc::clone(&self.pool))),
-            Arc::new(Gvisor::new(Arc::clone(&self.shared), Arc::clone(&self.pool))),
+            Arc::clone(&self.gvisor) as Arc<dyn Backend>,
         ])
     }
 

@@ -176,7 +176,7 @@ impl Rooms {
     pub(super) fn report(&self) -> Report {
         let level = |backend: &Arc<dyn insula_isolation::Backend>| LevelLine {
             level: backend.level().to_string(),
-            unavailable: backend.probe().err().map(|e| e.why),
+            unavailable: backend.glance().err().map(|e| e.why),
         };
         let list = self.services.list();
         Report {

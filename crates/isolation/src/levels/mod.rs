@@ -3,6 +3,7 @@
 mod gvisor;
 mod namespace;
 mod process;
+mod runsc;
 
 pub(crate) use gvisor::Gvisor;
 pub(crate) use namespace::Namespace;
