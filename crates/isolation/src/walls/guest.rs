@@ -194,6 +194,15 @@ fn of_guest(op: ViewOp) -> Option<ViewOp> {
     }
 }
 
+/// Something to mount this on.
+fn place_for(source: &Path, at: &Path) -> ViewOp {
+    let target = at.to_string_lossy().into_owned();
+    match source.is_dir() {
+        true => ViewOp::Dir { target, mode: 0o755 },
+        false => ViewOp::File { target, content: Vec::new() },
+    }
+}
+
 /// What is shown, and how the agent in the guest gets it to its place.
 struct Showing<'a> {
     mounts: Vec<OwnedFd>,
@@ -235,6 +244,7 @@ impl Showing<'_> {
         // What the host could not give to the user of the guest, the agent does.
         let give = !shared.privileged() || place.ground.user.is_some();
         let mut last: Option<(PathBuf, PathBuf)> = None;
+        let mut masked: Vec<(PathBuf, PathBuf)> = Vec::new();
         let steps = view::steps(launch, place.app_dir, place.ground, &shared.hidden);
         for (n, step) in steps.into_iter().enumerate() {
             // A mask lies in what was shown before it.
@@ -253,6 +263,10 @@ impl Showing<'_> {
                         // The agent outside looks there for the socket.
                         self.ops.push(view::open(shared, &shown, &mut self.mounts)?);
                     }
+                    // The guest cannot make a place to mount on in what it shows read-only.
+                    let under =
+                        masked.iter().find_map(|(was, is)| Some(is.join(target.strip_prefix(was).ok()?)));
+                    self.ops.extend(under.map(|place| place_for(&shown.source, &place)));
                     let at = format!("{OWN}/{n}");
                     self.place(&at, &target.to_string_lossy(), shown.read_only);
                     shown.target = PathBuf::from(&at);
@@ -273,7 +287,9 @@ impl Showing<'_> {
                     }
                 }
                 Step::MaskDir(target) => {
-                    self.ops.push(view::tmpfs(&moved(&target).to_string_lossy(), 0o755, MIB));
+                    let at = moved(&target);
+                    self.ops.push(view::tmpfs(&at.to_string_lossy(), 0o755, MIB));
+                    masked.push((target, at));
                 }
                 Step::MaskFile(target) => self.ops.push(view::null_over(&moved(&target))),
             }
