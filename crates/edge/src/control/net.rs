@@ -6,7 +6,7 @@ use std::future::Future;
 use axum::Json;
 use axum::extract::State;
 use insula_api::{Net, NetRequest, NetSource, NetSuggestion};
-use insula_spec::{InstanceName, NetPolicy, NetRule};
+use insula_spec::{InstanceName, NetPolicy, NetRule, Network};
 use insula_store::{ChangeError, EventKind, EventQuery, EventRow};
 
 use super::error::ControlError;
@@ -64,12 +64,38 @@ impl Nets for Live {
     }
 
     async fn set_net(&self, name: &InstanceName, rules: Option<NetPolicy>) -> Result<Net, ControlError> {
+        if let Some(rules) = &rules {
+            self.enforceable(name, rules)?;
+        }
         self.services.set_net(name, rules).await.map_err(|error| match error {
             ChangeError::Unknown(name) => ControlError::UnknownInstance(name),
             ChangeError::Write(error) => ControlError::Write(error),
         })?;
         self.net(name).await
     }
+}
+
+impl Live {
+    /// Whether the network of this instance can be judged by these rules.
+    fn enforceable(&self, name: &InstanceName, rules: &NetPolicy) -> Result<(), ControlError> {
+        let network = self.config.services.get(&name.service).map(|spec| spec.network);
+        let why = match network {
+            Some(Network::Host) => "its service has the network of the host, which is not judged".to_owned(),
+            Some(Network::Routed) => match rules.rules().iter().find(|rule| !is_of_packets(rule)) {
+                Some(rule) => {
+                    format!("`{rule}` needs a name or a connection, and a routed network has packets")
+                }
+                None => return Ok(()),
+            },
+            _ => return Ok(()),
+        };
+        Err(ControlError::Malformed { part: "body", why })
+    }
+}
+
+/// Whether packets can be judged by a rule.
+fn is_of_packets(rule: &NetRule) -> bool {
+    matches!(rule, NetRule::Public | NetRule::Block { .. })
 }
 
 /// The rules that would let through what was refused, the latest first; those that hold already are left out.

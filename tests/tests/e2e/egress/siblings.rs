@@ -118,3 +118,20 @@ fn taking_back_reachable_from_ends_what_is_open() {
     fails(&server, "web:a", "/tcp?host=db.internal&port=5432");
     refused(&server, "web:a", &["reachable_from"]);
 }
+
+#[test]
+fn of_versions_the_weights_choose_one() {
+    let place = Place::new();
+    let options = Internet::new().options(&place);
+    let config = "[service.web]\ncommand = \"python3 $APPS/reach.py\"\nworkdir = \"$APPS\"\nnet = [\"self:api\"]\n\
+                  [service.api]\ncommand = \"python3 $APPS/echo.py\"\nworkdir = \"$APPS\"\nversions = true\n\
+                  reachable_from = [\"web\"]\n[instances]\nweb = [\"alice\"]\napi = [\"v1\", \"v2\"]\n";
+    let server = Server::with(place, config, &options);
+    let only = |version: &str| {
+        let other = if version == "v1" { "v2" } else { "v1" };
+        server.cli(&["weight", "api", &format!("{version}=100"), &format!("{other}=0")]).ok();
+        reaches(&server, "web:alice", "/tcp?host=api.internal&port=80", &format!("api:{version}"));
+    };
+    only("v1");
+    only("v2");
+}

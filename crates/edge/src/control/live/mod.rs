@@ -69,7 +69,7 @@ pub trait Gauge: Send + Sync + fmt::Debug + 'static {
 pub struct Live {
     pub(super) services: Services,
     pub(in crate::control) store: Store,
-    config: Arc<Config>,
+    pub(super) config: Arc<Config>,
     pub(super) place: Place,
     gauge: Arc<dyn Gauge>,
     observe: Arc<Observe>,
