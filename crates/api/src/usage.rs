@@ -40,6 +40,10 @@ pub struct TenantUsage {
     pub restarts: u64,
     /// How often a request woke it, ever.
     pub wakes: u64,
+    /// Requests and raw connections that it took, ever. Those since its last event are lost where the worker is
+    /// killed.
+    #[serde(default)]
+    pub requests: u64,
     /// Requests and connections inside at this moment.
     pub open_requests: u64,
 }

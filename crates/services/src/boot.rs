@@ -123,7 +123,13 @@ pub(crate) fn entry(row: &InstanceRow) -> Entry {
         (None, Wanted::Up | Wanted::Asleep) => (Observed::Asleep, None),
     };
     let status = Status { observed, wanted: row.wanted, since: row.updated, why };
-    Entry { level: row.level, restarts: row.restarts, wakes: row.wakes, ..Entry::new(status) }
+    Entry {
+        level: row.level,
+        restarts: row.restarts,
+        wakes: row.wakes,
+        requests: row.requests,
+        ..Entry::new(status)
+    }
 }
 
 /// Looks for every recorded sandbox, a bounded number at a time.

@@ -40,6 +40,8 @@ pub(crate) struct Entry {
     pub(crate) restarts: u64,
     /// How often a request woke it.
     pub(crate) wakes: u64,
+    /// Requests and raw connections that it took, ever, without those that its run has not told of yet.
+    pub(crate) requests: u64,
     /// What its directory held when it was last counted.
     pub(crate) disk: Option<DiskReading>,
     /// CPU time of its walls that are gone, in microseconds.
@@ -61,6 +63,7 @@ impl Entry {
             record: None,
             restarts: 0,
             wakes: 0,
+            requests: 0,
             disk: None,
             cpu_micros: 0,
             net: None,

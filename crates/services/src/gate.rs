@@ -24,6 +24,8 @@ const INSIDE: u64 = 0xffff_ffff;
 const WATCHED: u64 = 1 << 32;
 const OPEN: u64 = 1 << 33;
 const ENTRY: u64 = 1 << 34;
+/// Where the count of entries begins again.
+pub(crate) const ENTRIES: u64 = 1 << 30;
 
 /// What an attempt to close for idleness found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +65,8 @@ impl Gate {
     pub(crate) fn enter(&self) -> bool {
         let before = self.word.fetch_add(ENTRY + LEASE, Ordering::AcqRel);
         if before & OPEN == 0 {
-            self.go_out();
+            // It was no entry: who comes again is counted then.
+            self.go_out(ENTRY + LEASE);
             return false;
         }
         true
@@ -73,11 +76,11 @@ impl Gate {
     pub(crate) fn leave(&self) {
         // Before the count goes down: whoever sees nobody inside sees this time, too.
         self.last.fetch_max(self.nanos(Instant::now()), Ordering::Release);
-        self.go_out();
+        self.go_out(LEASE);
     }
 
-    fn go_out(&self) {
-        let before = self.word.fetch_sub(LEASE, Ordering::AcqRel);
+    fn go_out(&self, taken: u64) {
+        let before = self.word.fetch_sub(taken, Ordering::AcqRel);
         if before & INSIDE == LEASE && before & WATCHED != 0 {
             self.quiet.notify_one();
         }
@@ -124,6 +127,11 @@ impl Gate {
     /// How many leases are held.
     pub(crate) fn inside(&self) -> u64 {
         self.word.load(Ordering::Acquire) & INSIDE
+    }
+
+    /// How many went in, ever; 2^30 is 0 again.
+    pub(crate) fn entries(&self) -> u64 {
+        self.word.load(Ordering::Acquire) / ENTRY
     }
 
     /// When the last lease was dropped, or the gate was opened.
@@ -177,6 +185,18 @@ mod tests {
         assert!(gate.close());
         assert!(!gate.enter());
         assert_eq!((gate.is_open(), gate.inside()), (false, 0));
+    }
+
+    #[test]
+    fn entries_are_counted_and_refusals_are_not() {
+        let (gate, _) = gate();
+        assert!(gate.enter() && gate.enter());
+        gate.leave();
+        assert!(!gate.close() && !gate.enter());
+        assert_eq!((gate.entries(), gate.inside()), (2, 1));
+        gate.word.store(OPEN | ((ENTRIES - 1) * ENTRY), Ordering::Release);
+        assert!(gate.enter());
+        assert_eq!((gate.entries(), gate.inside(), gate.is_open()), (0, 1, true), "the count wraps alone");
     }
 
     #[test]

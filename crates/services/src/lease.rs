@@ -12,7 +12,7 @@
 use std::any::Any;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use crate::gate::Gate;
+use crate::gate::{ENTRIES, Gate};
 
 /// Most idle connections kept for one run of an instance: as many as may be in use at once without a fresh
 /// connection for each request when they come back together. One that is idle costs a descriptor here and
@@ -38,6 +38,8 @@ pub(crate) struct Run {
     connector: Arc<dyn Connect>,
     request_timeout: Duration,
     protocol: Protocol,
+    /// Entries through the gate that were taken note of.
+    counted: AtomicU64,
     pool: Mutex<Vec<Stream>>,
     companion: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
 }
@@ -56,6 +58,7 @@ impl Run {
             connector,
             request_timeout,
             protocol,
+            counted: AtomicU64::new(0),
             pool: Mutex::new(Vec::new()),
             companion: Mutex::new(None),
         })
@@ -64,6 +67,17 @@ impl Run {
     /// Goes in through the gate.
     pub(crate) fn lease(self: &Arc<Self>, woke: bool) -> Option<Lease> {
         self.gate.enter().then(|| Lease { run: Arc::clone(self), woke })
+    }
+
+    /// Leases since [`Self::count`]; of more than 2^30 only what is beyond a multiple of that.
+    pub(crate) fn uncounted(&self) -> u64 {
+        self.gate.entries().wrapping_sub(self.counted.load(Ordering::Acquire)) % ENTRIES
+    }
+
+    /// Leases since it was called last, for the one who keeps the sum.
+    pub(crate) fn count(&self) -> u64 {
+        let entries = self.gate.entries();
+        entries.wrapping_sub(self.counted.swap(entries, Ordering::AcqRel)) % ENTRIES
     }
 
     /// A connection of its own.

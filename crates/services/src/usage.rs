@@ -32,6 +32,9 @@ pub struct TenantUsage {
     pub restarts: u64,
     /// How often a request woke it, ever.
     pub wakes: u64,
+    /// Requests and raw connections that it took, ever. Those since its last event are lost where this process is
+    /// killed.
+    pub requests: u64,
     /// Requests and connections inside at this moment.
     pub leases: u64,
 }
@@ -83,6 +86,7 @@ impl Services {
                 cpu_micros: entry.cpu_micros,
                 restarts: entry.restarts,
                 wakes: entry.wakes,
+                requests: entry.requests + entry.run.as_ref().map_or(0, |run| run.uncounted()),
                 leases: entry.run.as_ref().map_or(0, |run| run.gate.inside()),
             })
             .collect();

@@ -93,6 +93,8 @@ pub struct InstanceRow {
     pub restarts: u64,
     /// How often a request woke it.
     pub wakes: u64,
+    /// How many requests and raw connections it took, as far as that was written: see [`Change::requests`].
+    pub requests: u64,
     /// Why it was given up, if it was.
     pub failed: Option<String>,
     /// When any of this changed last.
@@ -111,6 +113,7 @@ pub struct Change {
     failed: Option<Option<String>>,
     wakes: i64,
     restarts: i64,
+    requests: u64,
     lasting: bool,
 }
 
@@ -174,6 +177,13 @@ impl Change {
         self
     }
 
+    /// Counts requests that it took since this was last written.
+    #[must_use]
+    pub fn requests(mut self, requests: u64) -> Self {
+        self.requests = requests;
+        self
+    }
+
     /// Must survive a power cut: for what an operator decided.
     #[must_use]
     pub fn lasting(mut self) -> Self {
@@ -212,7 +222,8 @@ impl ChangeError {
     }
 }
 
-const COLUMNS: &str = "SELECT name, wanted, level, record, restarts, wakes, failed, updated FROM instance";
+const COLUMNS: &str =
+    "SELECT name, wanted, level, record, restarts, wakes, requests, failed, updated FROM instance";
 
 /// The number under which an instance's lines are kept.
 pub(crate) fn number(conn: &Connection, name: &InstanceName) -> rusqlite::Result<Option<i64>> {
@@ -256,7 +267,7 @@ pub(crate) fn change(
             wanted = coalesce(?2, wanted), level = coalesce(?3, level),
             record = CASE WHEN ?4 THEN ?5 ELSE record END,
             failed = CASE WHEN ?6 THEN ?7 ELSE failed END,
-            wakes = wakes + ?8, restarts = restarts + ?9, updated = ?10
+            wakes = wakes + ?8, restarts = restarts + ?9, updated = ?10, requests = requests + ?11
         WHERE name = ?1";
     let changed = db.conn.prepare_cached(sql)?.execute((
         name.to_string(),
@@ -269,12 +280,20 @@ pub(crate) fn change(
         change.wakes,
         change.restarts,
         micros(event.time),
+        i64::try_from(change.requests).unwrap_or(i64::MAX),
     ))?;
     if changed == 0 {
         return Ok(false);
     }
     event::insert(db, Some(name), event)?;
     Ok(true)
+}
+
+/// Counts requests of an instance without anything else to tell. Nothing happens where it is not known.
+pub(crate) fn count_requests(db: &mut Db, name: &InstanceName, requests: u64) -> rusqlite::Result<()> {
+    let sql = "UPDATE instance SET requests = requests + ?2 WHERE name = ?1";
+    let more = i64::try_from(requests).unwrap_or(i64::MAX);
+    db.conn.prepare_cached(sql)?.execute((name.to_string(), more)).map(|_| ())
 }
 
 /// Every known instance, by name.
@@ -299,6 +318,7 @@ fn row(row: &Row<'_>) -> rusqlite::Result<InstanceRow> {
         record: row.get("record")?,
         restarts: row.get("restarts")?,
         wakes: row.get("wakes")?,
+        requests: row.get("requests")?,
         failed: row.get("failed")?,
         updated: from_micros(row.get("updated")?),
     })

@@ -187,6 +187,10 @@ const STEPS: &[&str] = &[
     INSERT INTO log_words (log_words, rank) VALUES ('automerge', 16);
     INSERT INTO log_words (log_words, rank) VALUES ('crisismerge', 64);
 ",
+    "
+    -- Requests and raw connections that an instance took, ever.
+    ALTER TABLE instance ADD COLUMN requests INTEGER NOT NULL DEFAULT 0;
+",
 ];
 
 /// The version of a file.

@@ -140,6 +140,15 @@ impl Store {
         if known { Ok(()) } else { Err(ChangeError::Unknown(name.clone())) }
     }
 
+    /// Counts requests that an instance took, for who leaves it running and has nothing else to write about it.
+    ///
+    /// # Errors
+    /// When the write fails.
+    pub async fn count_requests(&self, name: &InstanceName, requests: u64) -> Result<(), WriteError> {
+        let name = name.clone();
+        self.write(Class::STATE, move |db| instance::count_requests(db, &name, requests)).await
+    }
+
     /// Changes weights of versions and writes why, to the history of the instance given, in one transaction.
     /// It is on the disk before the answer.
     ///

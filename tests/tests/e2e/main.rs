@@ -39,6 +39,7 @@ mod sleep;
 mod systemd;
 mod takeover;
 mod top;
+mod usage;
 mod verify;
 mod versions;
 mod wake;

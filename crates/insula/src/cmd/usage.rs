@@ -9,7 +9,8 @@ use crate::exit::Exit;
 use crate::format::{bytes, or_dash};
 use crate::printer::{Printer, table};
 
-const HEADINGS: [&str; 9] = ["NAME", "DISK", "LIMIT", "%", "BOUND", "MEMORY", "CPU", "RESTARTS", "WAKES"];
+const HEADINGS: [&str; 10] =
+    ["NAME", "DISK", "LIMIT", "%", "BOUND", "MEMORY", "CPU", "RESTARTS", "WAKES", "REQUESTS"];
 
 pub(super) async fn run(client: &Client, args: UsageArgs, printer: Printer) -> anyhow::Result<Exit> {
     let usages = client.usage(&UsageQuery { of: args.name }).await?;
@@ -46,6 +47,7 @@ fn row(tenant: &TenantUsage) -> Vec<String> {
         seconds(tenant.cpu_micros),
         tenant.restarts.to_string(),
         tenant.wakes.to_string(),
+        tenant.requests.to_string(),
     ]
 }
 
@@ -81,6 +83,7 @@ mod tests {
             cpu_micros: 1_300_000,
             restarts: 0,
             wakes: 3,
+            requests: 1200,
             open_requests: 0,
         }
     }
@@ -106,11 +109,11 @@ mod tests {
         ];
         let since = Timestamp::from_micros(0);
         insta::assert_snapshot!(text(&Usages { since, tenants }), @r"
-        NAME     DISK        LIMIT     %    BOUND         MEMORY  CPU   RESTARTS  WAKES
-        notes:a  16.0 MiB    64.0 MiB  25   hard (image)  -       1.3s  0         3
-        notes:b  > 65.0 MiB  64.0 MiB  101  soft          -       1.3s  0         3
-        notes:c  -           64.0 MiB  -    soft          -       1.3s  0         3
-        notes:d  4.0 KiB     -         -    -             -       1.3s  0         3
+        NAME     DISK        LIMIT     %    BOUND         MEMORY  CPU   RESTARTS  WAKES  REQUESTS
+        notes:a  16.0 MiB    64.0 MiB  25   hard (image)  -       1.3s  0         3      1200
+        notes:b  > 65.0 MiB  64.0 MiB  101  soft          -       1.3s  0         3      1200
+        notes:c  -           64.0 MiB  -    soft          -       1.3s  0         3      1200
+        notes:d  4.0 KiB     -         -    -             -       1.3s  0         3      1200
         CPU time since 1970-01-01T00:00:00.000000Z
         soft: no image: mounting needs root
         ");

@@ -112,6 +112,7 @@ impl Keeper {
         };
         let (change, event) = journal::started(cause, text, self.machine.why.as_deref());
         let detail = serde_json::json!({ "level": record.level, "pid": record.app_pid, "key": record.key });
+        let change = change.requests(self.take_requests());
         let written = self.journal.confirm((change, event.detail(detail)));
         self.site.shared.directory.update(&self.site.name, |entry| {
             entry.level = Some(record.level);
@@ -148,9 +149,28 @@ impl Keeper {
 
     /// The run is over: its connections are closed, its last leases end on their own.
     fn forget_run(&mut self) {
+        self.count_requests();
         if let Some(run) = self.run.take() {
             run.drop_idle();
         }
+    }
+
+    /// Tells the directory of the requests that the run took meanwhile.
+    fn count_requests(&mut self) {
+        let Some(run) = &self.run else { return };
+        // Under the lock, so that whoever reads both sees each request in one of them.
+        let mut map = self.site.shared.directory.write();
+        if let Some(entry) = map.get_mut(&self.site.name) {
+            let more = run.count();
+            entry.requests += more;
+            self.unwritten += more;
+        }
+    }
+
+    /// Requests to write down with whatever is written next.
+    pub(super) fn take_requests(&mut self) -> u64 {
+        self.count_requests();
+        std::mem::take(&mut self.unwritten)
     }
 
     fn begin_check(&mut self) {
@@ -183,7 +203,9 @@ impl Keeper {
             }
             _ => {}
         }
-        self.journal.add(journal::noted(note, self.machine.wanted, why));
+        let (change, event) = journal::noted(note, self.machine.wanted, why);
+        let change = change.requests(self.take_requests());
+        self.journal.add((change, event));
     }
 
     /// Begins to store its output, once per set of walls.

@@ -58,6 +58,8 @@ pub(crate) struct Keeper {
     sandbox: Option<Box<dyn Sandbox>>,
     level: Option<Level>,
     run: Option<Arc<Run>>,
+    /// Requests that are in the directory and not in the journal yet.
+    unwritten: u64,
     operation: Option<BoxFuture<'static, Done>>,
     check: Option<BoxFuture<'static, Result<(), Why>>>,
     waiters: Waiters,
@@ -115,6 +117,7 @@ impl Keeper {
             sandbox: None,
             level: None,
             run: None,
+            unwritten: 0,
             operation: None,
             check: None,
             waiters: Waiters::default(),
@@ -361,6 +364,12 @@ impl Keeper {
             self.done(done);
         }
         self.journal.flush().await;
+        let requests = self.take_requests();
+        if requests > 0
+            && let Err(error) = self.site.shared.store.count_requests(&self.site.name, requests).await
+        {
+            tracing::warn!(instance = %self.site.name, requests, %error, "requests are not counted");
+        }
         if let Some(run) = self.run.take() {
             // Of one that drains, too: whoever is inside stays there.
             self.site.shared.directory.update(&self.site.name, |entry| entry.run = Some(run));

@@ -198,7 +198,8 @@ fn without_index(home: &Home) {
     for table in tables.iter().filter(|table| !THEN.contains(&table.as_str())) {
         stranger.execute_batch(&format!("DROP TABLE {table}")).unwrap();
     }
-    let sql = "DELETE FROM meta WHERE key NOT IN ('epoch', 'log_head', 'next_base'); PRAGMA user_version = 2";
+    let sql = "DELETE FROM meta WHERE key NOT IN ('epoch', 'log_head', 'next_base'); 
+        ALTER TABLE instance DROP COLUMN requests; PRAGMA user_version = 2";
     stranger.execute_batch(sql).unwrap();
 }
 

@@ -39,6 +39,7 @@ fn tenant(usage: insula_services::TenantUsage) -> TenantUsage {
         cpu_micros: usage.cpu_micros,
         restarts: usage.restarts,
         wakes: usage.wakes,
+        requests: usage.requests,
         open_requests: usage.leases,
     }
 }

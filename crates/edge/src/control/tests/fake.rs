@@ -186,6 +186,7 @@ impl Operations for std::sync::Arc<Fake> {
             cpu_micros: 0,
             restarts: 0,
             wakes: 1,
+            requests: 0,
             open_requests: 0,
         };
         let tenants = summaries().into_iter().filter(own).map(tenant).collect();

@@ -6,6 +6,10 @@ use insula_services::{Exit, Failure as Detail};
 use insula_spec::{InstanceName, Network, ServiceSpec};
 use insula_store::{Event, EventKind};
 
+use super::disk::Full;
+
+/// Places of an instance that are in memory, and bounded.
+const FRESH: &str = "`/tmp` and `/dev/shm` inside";
 /// No such file (`errno(3)`).
 const ENOENT: i32 = 2;
 
@@ -24,6 +28,8 @@ pub(super) enum Failure {
     Crashed { how: String },
     /// It accepted connections, and ended again and again.
     CrashLoop { how: String, times: usize },
+    /// It failed in some way, and there was no room for what it writes.
+    DiskFull { inner: Box<Failure>, full: Full },
     /// Its health check failed.
     Unhealthy { how: String },
     /// It could not be started for another reason.
@@ -40,6 +46,7 @@ impl Failure {
             Self::UnknownProgram { .. } => "unknown_program",
             Self::Crashed { .. } => "crashed",
             Self::CrashLoop { .. } => "crash_loop",
+            Self::DiskFull { .. } => "disk_full",
             Self::Unhealthy { .. } => "unhealthy",
             Self::NotStarted { .. } => "not_started",
         }
@@ -64,6 +71,7 @@ impl Failure {
                 let window = seconds(spec.restart.window);
                 format!("it ended {times} times within `restart_window` {window}, the last time it {how}")
             }
+            Self::DiskFull { inner, full } => format!("{}; {}", inner.cause(spec), full.words()),
             Self::Unhealthy { how } => how.clone(),
             Self::NotStarted { how, .. } => format!("it could not be started: {how}"),
         }
@@ -98,6 +106,14 @@ impl Failure {
             Self::Crashed { .. } | Self::CrashLoop { .. } => format!(
                 "read `insula logs {name}`, correct the program, then run `insula restart {name}`"
             ),
+            Self::DiskFull { full: Full::Limit { .. }, .. } => format!(
+                "remove what the tenant does not need, or raise `disk_limit` of the service (`insula usage {name}` \
+                 tells what is in use), then run `insula restart {name}`"
+            ),
+            Self::DiskFull { full: Full::Said(_), .. } => format!(
+                "make room: `df` tells of the host's disks, and {FRESH} are bounded; then run \
+                 `insula restart {name}`"
+            ),
             Self::Unhealthy { .. } => {
                 "check what the path in `health` answers; it must be 2xx or 3xx in time".to_owned()
             }
@@ -105,6 +121,18 @@ impl Failure {
                 hint.clone().unwrap_or_else(|| "run `insula doctor` to see what this host can do".to_owned())
             }
         }
+    }
+
+    /// Whether a program that fails so may have been unable to write.
+    pub(super) const fn may_miss_room(&self) -> bool {
+        matches!(
+            self,
+            Self::ExitedAtOnce { .. }
+                | Self::NeverListened { .. }
+                | Self::Crashed { .. }
+                | Self::CrashLoop { .. }
+                | Self::Unhealthy { .. }
+        )
     }
 
     /// Whether a program that fails so may have looked for something outside.
@@ -115,7 +143,9 @@ impl Failure {
             | Self::Crashed { .. }
             | Self::CrashLoop { .. }
             | Self::Unhealthy { .. } => true,
-            Self::Oom | Self::UnknownProgram { .. } | Self::NotStarted { .. } => false,
+            Self::Oom | Self::UnknownProgram { .. } | Self::DiskFull { .. } | Self::NotStarted { .. } => {
+                false
+            }
         }
     }
 }

@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use insula_api::{Cause, Condition, Observed};
 use insula_store::EventKind;
 
-use super::Case;
 use super::failure::{self, Failure};
 use super::request::{headline, is_recent_failure, judge};
+use super::{Case, disk};
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,13 +19,19 @@ pub(super) struct Finding {
 
 pub(super) fn find(case: &Case<'_>) -> Finding {
     let events: Vec<_> = case.events().collect();
-    let newest = || failure::newest(events.iter().copied());
+    let newest = || {
+        let failure = failure::newest(events.iter().copied())?;
+        Some(disk::behind(failure, events.iter().copied(), &case.last_words()))
+    };
     match case.status.observed {
         Observed::Starting | Observed::Stopping if !has_failed(case) => plain(case),
         Observed::Failed | Observed::BackingOff | Observed::Starting | Observed::Stopping => {
             newest().map_or_else(|| plain(case), |failure| about(case, &failure))
         }
-        Observed::Running if ill(case) => about(case, &Failure::Unhealthy { how: case.status.why.clone() }),
+        Observed::Running if ill(case) => {
+            let ill = Failure::Unhealthy { how: case.status.why.clone() };
+            about(case, &disk::behind(ill, events.iter().copied(), &[]))
+        }
         Observed::Running => request(case).unwrap_or_else(|| plain(case)),
         _ => plain(case),
     }
@@ -43,7 +49,8 @@ fn request(case: &Case<'_>) -> Option<Finding> {
 /// Whether a failure is the newest that is known: this start, or this end, follows it.
 fn has_failed(case: &Case<'_>) -> bool {
     let after = [EventKind::Restarted, EventKind::Exited, EventKind::StartFailed];
-    case.events().next().is_some_and(|e| after.contains(&e.kind))
+    // What is told of its disk at an end comes behind the end.
+    case.events().find(|e| e.kind != EventKind::Disk).is_some_and(|e| after.contains(&e.kind))
 }
 
 fn ill(case: &Case<'_>) -> bool {

@@ -6,6 +6,7 @@
 //! Everything here is pure; [`super::live`] gathers what goes in. The same finding is given as text and as
 //! data, so that a person and a program are told the same thing.
 
+mod disk;
 mod failure;
 mod finding;
 mod request;

@@ -12,6 +12,7 @@ use insula_api::{Cause, Known, Request, RequestWhy, Timestamp, WhyEvent};
 use insula_spec::{InstanceName, ServiceSpec};
 use insula_store::{Event, EventRow, RequestRecord};
 
+use super::disk;
 use super::failure::{self, seconds};
 use crate::observe::Held;
 
@@ -135,7 +136,7 @@ fn of_instance(
         "unreachable" => "the workload did not accept the connection",
         _ => return None,
     };
-    let failure = failure::newest(events.iter())?;
+    let failure = disk::behind(failure::newest(events.iter())?, events.iter(), &[]);
     let (why, remediation) = (failure.cause(spec), failure.remediation(name, spec));
     Some(cause(failure.code(), format!("{what}: {why}"), remediation))
 }

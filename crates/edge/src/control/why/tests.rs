@@ -223,3 +223,70 @@ fn what_is_being_taken_down_after_a_failure_says_so() {
     let found = why(Observed::Stopping, vec![event(EventKind::Spawned, "asked")]);
     assert_eq!(found.finding.code, "stopping");
 }
+
+fn disk(fill: &str, mechanism: &str) -> Event {
+    let detail =
+        json!({ "disk": fill, "used": 900, "limit": 1000, "mechanism": mechanism, "started": false });
+    event(EventKind::Disk, "words").detail(detail)
+}
+
+#[test]
+fn a_full_disk_is_named_behind_what_came_of_it() {
+    let life = || vec![event(EventKind::Woken, "a request came"), event(EventKind::Ready, "it accepts")];
+    let told = |more: Vec<Event>| why(Observed::Failed, life().into_iter().chain(more).collect());
+    // It is counted while it runs, or at its end; that it fails is told in between or behind.
+    for more in [
+        vec![disk("full", "hard (image)"), code(1), gave_up()],
+        vec![code(1), disk("full", "hard (project quota)"), gave_up()],
+    ] {
+        let found = told(more).finding;
+        assert_eq!(found.code, "disk_full");
+        assert!(
+            found.cause.contains("exited with status 1 while it ran; its disk is full: 900"),
+            "{found:?}"
+        );
+        assert!(found.remediation.contains("raise `disk_limit`"), "{found:?}");
+    }
+    // Where there is room again, or writes go on beyond the limit, or it was killed for its memory, it is not the disk.
+    let oom = exited(json!({ "failure": "ended", "reason": "oom" }));
+    for (more, code) in [
+        (vec![disk("full", "hard (image)"), disk("room", "hard (image)"), code(1)], "crashed"),
+        (vec![disk("full", "soft"), code(1)], "crashed"),
+        (vec![disk("near", "hard (image)"), code(1)], "crashed"),
+        (vec![disk("full", "hard (image)"), oom], "oom"),
+    ] {
+        assert_eq!(told(more).finding.code, code);
+    }
+}
+
+#[test]
+fn a_start_after_a_full_disk_is_still_about_it() {
+    let story = vec![event(EventKind::Ready, "it accepts"), code(1), disk("full", "hard (image)")];
+    assert_eq!(why(Observed::Starting, story).finding.code, "disk_full");
+}
+
+#[test]
+fn a_program_that_says_that_there_is_no_space_is_believed() {
+    let name = "notes:alice".parse().unwrap();
+    let status = Status {
+        observed: Observed::Failed,
+        wanted: Wanted::Up,
+        since: Timestamp::from_micros(0),
+        why: "as the keeper says".into(),
+        health: None,
+    };
+    for (line, expected) in [
+        ("OSError: [Errno 28] No space left on device", "disk_full"),
+        ("write: Disk quota exceeded", "disk_full"),
+        ("there is enough space", "exited_at_once"),
+    ] {
+        let event = Event { time: at(9), ..code(1) };
+        let events = vec![EventRow { id: 1, instance: None, event }];
+        let stderr = vec![(at(7), line.to_owned()), (at(8), "bye".to_owned())];
+        let case =
+            Case { name: &name, spec: &spec(), status: status.clone(), events, stderr, requests: Vec::new() };
+        let found = explain(case).finding;
+        assert_eq!(found.code, expected);
+        assert_eq!(found.cause.contains(line), expected == "disk_full", "{found:?}");
+    }
+}
