@@ -7,7 +7,7 @@ use crate::ImageSource;
 /// The root file system of a workload behind a mount wall.
 ///
 /// ```text
-///   changes    in memory, gone with the run
+///   changes    in memory, gone with the run; or in the tenant's directory, if they are to stay
 ///   ───────
 ///   layers     those of an image, or one directory of the host; never written
 /// ```
@@ -18,6 +18,8 @@ pub struct Root {
     pub source: RootSource,
     /// Whether writes outside the places for data are refused.
     pub read_only: bool,
+    /// Whether changes stay when the run ends.
+    pub persistent: bool,
     /// Whether the working directory of the host is shown. One that nobody named is not, where the root is
     /// not the host's.
     pub show_workdir: bool,

@@ -79,3 +79,25 @@ fn a_root_file_system_at_level_process_is_refused() {
     assert!(why.contains("`rootfs` cannot be enforced at level `process`"), "{why}");
     assert!(is_root() || !why.contains("panicked"));
 }
+
+#[test]
+fn a_persistent_root_survives_sleep_restart_and_a_crash_of_the_daemon() {
+    for (kept, expected) in [(true, 3), (false, 1)] {
+        let place = Place::new();
+        let Some(_) = rootfs(&place) else { skip!("no /bin/busybox (package busybox-static)") };
+        let config = format!(
+            "[service.web]\ncommand = [\"sh\", \"-c\", \"echo start >>/srv/starts; exec httpd -f -p {{port}} -h \
+             /srv\"]\nrootfs = \"$ROOT/rootfs\"\nisolation = \"container\"\npersistent_root = {kept}\nuser = \"0\"\n\
+             idle_timeout = \"500ms\"\n[instances]\nweb = [\"a\"]\n"
+        );
+        let server = Server::with(place, &config, &insula_tests::Options::default());
+        let starts = || server.get("web:a", "/starts").expect(200).text().lines().count();
+        assert_eq!(starts(), 1);
+        server.wait_observed("web:a", "asleep");
+        assert_eq!(starts(), expected - usize::from(kept));
+        server.worker().kill();
+        server.wait_observed("web:a", "running");
+        server.cli(&["restart", "web:a"]).ok();
+        assert_eq!(starts(), expected);
+    }
+}

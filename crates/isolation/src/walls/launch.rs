@@ -24,7 +24,7 @@ use super::root::{self, Ground};
 use super::sandbox::Walled;
 use super::shell::{Shell, failed, unexpected};
 use super::view::{self, CannotShow};
-use super::{Kind, List, Shared, guest, outside, routed};
+use super::{Kind, List, Shared, changes, guest, outside, routed};
 use crate::contract::LaunchError;
 use crate::disk::{self, Own};
 use crate::fault;
@@ -162,6 +162,10 @@ async fn prepare(
             own_dir(&launch.data_dir, owner)?;
         }
         own.finish(&launch.data_dir)?;
+        changes::check(&launch, kind.level, matches!(own, Own::Mount(_)))?;
+        if let Some(dir) = &ground.changes {
+            changes::prepare(&launch, dir)?;
+        }
         if let (Own::Mount(_), false) = (&own, ground.volumes.is_empty()) {
             let hint =
                 "its image declares volumes, which lie in its directory: set `disk_limit_mode = \"soft\"`";
@@ -352,7 +356,7 @@ fn owner_in(kind: Kind, range: IdRange, ground: &Ground) -> (u32, u32) {
 
 /// Makes a directory that belongs to the instance alone, or leaves the one that is there, and gives its top
 /// to the instance's ids.
-fn own_dir(path: &Path, owner: Option<(u32, u32)>) -> Result<(), LaunchError> {
+pub(crate) fn own_dir(path: &Path, owner: Option<(u32, u32)>) -> Result<(), LaunchError> {
     let on = |e| failed(&format!("directory `{}`", path.display()))(e);
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).map_err(on)?;

@@ -10,6 +10,7 @@
 pub(crate) mod adopt;
 mod body;
 mod borrow;
+mod changes;
 mod connect;
 mod egress;
 mod guest;

@@ -17,9 +17,9 @@ use insula_images::ImageConfig;
 use insula_linux::overlay;
 use insula_spec::{ImageSource, Launch, RootSource, Secret};
 
-use super::Shared;
 use super::user::{self, User};
 use super::view::CannotShow;
+use super::{Shared, changes};
 
 /// Most bytes of changes to a root that is fresh at each launch. They are in memory, and counted there.
 const CHANGES: u64 = 1 << 30;
@@ -69,6 +69,8 @@ pub(crate) struct Ground {
     pub(crate) argv: Vec<String>,
     /// The whole environment.
     pub(crate) env: Vec<(String, Secret)>,
+    /// Where changes to the layers stay; `None` ends them with the run.
+    pub(crate) changes: Option<PathBuf>,
     /// Directories that an image wants to be kept, each with a place in the instance's own.
     pub(crate) volumes: Vec<Volume>,
 }
@@ -105,7 +107,9 @@ pub(crate) fn ground(shared: &Shared, launch: &Launch, key: &str) -> Result<Grou
     };
     let stop_signal = asks.stop_signal.as_deref().map(signal).transpose()?;
     let volumes = volumes(launch, &asks)?;
-    Ok(Ground { layers, user, cwd, stop_signal, argv: argv(launch, &asks), env: env(launch, &asks), volumes })
+    let changes = changes::of(launch, &layers);
+    let (argv, env) = (argv(launch, &asks), env(launch, &asks));
+    Ok(Ground { layers, user, cwd, stop_signal, argv, env, changes, volumes })
 }
 
 /// The layers of an image, and how it wants to be run.
@@ -188,7 +192,8 @@ pub(crate) fn bottom(
             None => Tree::Path(layer.to_string_lossy().into_owned()),
         });
     }
-    Ok((RootPlan::Layers { lowers, changes: None, size: CHANGES }, fds))
+    let changes = ground.changes.as_ref().map(|dir| changes::pass(shared, dir, &mut fds)).transpose()?;
+    Ok((RootPlan::Layers { lowers, changes, size: CHANGES }, fds))
 }
 
 /// The user namespace of the agent, which has the ids of the instance.

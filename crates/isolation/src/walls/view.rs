@@ -20,7 +20,7 @@ use insula_linux::mount::{self, Attributes};
 use insula_spec::{Launch, Level, Mount, Network};
 
 use super::root::{self, Ground};
-use super::{Shared, guest, routed};
+use super::{Shared, changes, guest, routed};
 use crate::disk::Own;
 
 /// Name of the workload's own socket in its directory.
@@ -132,6 +132,9 @@ pub(crate) fn build(shared: &Shared, launch: &Launch, place: Place<'_>) -> Resul
             }
             Step::MaskFile(target) => ops.push(null_over(&target)),
         }
+    }
+    if place.ground.changes.is_some() {
+        ops.push(changes::cover(launch));
     }
     let another = place.ground.user.is_some();
     if !shared.privileged() || another {

@@ -206,3 +206,35 @@ async fn a_fresh_root_is_not_used_twice() {
         in_time(sandbox.stop(std::time::Duration::ZERO)).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_persistent_root_keeps_what_was_written_for_these_layers() {
+    let home = Home::new();
+    let root = rootfs_or_skip!(home, "a_persistent_root_keeps_what_was_written_for_these_layers");
+    let engine = home.engine(1);
+    let script = "cat /opt/app/note; ls /opt/app; echo changed >/opt/app/note; rm -f /opt/app/gone; \
+                  touch /opt/app/new; ls \"$DATA/root\" 2>/dev/null; \
+                  touch \"$DATA/root/x\" 2>/dev/null && echo reached; exit 0";
+    fs::write(root.join("opt/app/gone"), "").unwrap();
+    let launch = |root: &Path, persistent| {
+        let mut launch = shell(&home, &engine, root, script);
+        launch.root.persistent = persistent;
+        launch.env.push(("DATA".into(), launch.data_dir.display().to_string().into()));
+        launch
+    };
+    let first = "of the layer\ngone\nnote\n";
+    // The control: without the option nothing stays.
+    for _ in 0..2 {
+        let text = run(&engine, &launch(&root, false), Level::Container).await;
+        assert!(text.starts_with(first), "{text}");
+    }
+    assert_eq!(run(&engine, &launch(&root, true), Level::Container).await, first);
+    assert_eq!(run(&engine, &launch(&root, true), Level::Container).await, "changed\nnew\nnote\n");
+    assert_eq!(fs::read_to_string(root.join("opt/app/note")).unwrap(), "of the layer\n");
+    // Other layers begin fresh, and the former changes are found again.
+    let other = home.path("another");
+    fs::rename(&root, &other).unwrap();
+    assert_eq!(run(&engine, &launch(&other, true), Level::Container).await, first);
+    fs::rename(&other, &root).unwrap();
+    assert!(run(&engine, &launch(&root, true), Level::Container).await.starts_with("changed\n"));
+}

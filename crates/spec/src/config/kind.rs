@@ -179,6 +179,9 @@ pub enum ProblemKind {
         /// The one that was probably meant.
         similar: Option<String>,
     },
+    /// Changes that shall stay, to a root that refuses them.
+    #[error("with `read_only_root` there is nothing that could stay")]
+    KeptReadOnly,
     /// A system call filter at a level that has none.
     #[error("workloads at level `{0}` are behind no system call filter of Insula's")]
     SeccompLevel(Level),
@@ -391,6 +394,7 @@ impl ProblemKind {
             Self::Nul => "remove the character `\\u0000`",
             Self::HomePath(_) => "write the whole path, such as /home/me/app, or one relative to this file",
             Self::ImageLevel(_) => "set `isolation = \"container\"` or stronger, or remove `image`",
+            Self::KeptReadOnly => "remove one of the two",
             Self::SeccompLevel(_) => "set `isolation` to \"namespace\" or \"container\", or remove `seccomp`",
             Self::EmptyPath => "write a path, absolute or relative to this file",
             Self::MountForm(_) => {

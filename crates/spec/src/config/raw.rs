@@ -189,6 +189,7 @@ tables! {
         mounts: Vec<Given<RawMount>>,
         rootfs: String,
         read_only_root: bool,
+        persistent_root: bool,
         user: String,
         seccomp: String,
         memory_limit_mb: Integer,

@@ -36,6 +36,7 @@ const ROWS: &[Row] = &[
     ("min_isolation", &[".min_isolation"], |s| json!(s.min_isolation.map(|level| level.to_string()))),
     ("network", &[], |s| network(s.network)),
     ("read_only_root", &[], |s| json!(s.root.read_only)),
+    ("persistent_root", &[], |s| json!(s.root.persistent)),
     ("seccomp", &[], |s| json!(s.seccomp)),
     ("net", &[], |s| json!(s.net)),
     ("reachable_from", &[], |s| json!(s.reachable_from)),

@@ -41,7 +41,17 @@ impl Check<'_> {
                 "no effect without `image` or `rootfs`: the host's system directories are read-only",
             );
         }
+        if let Some(given) = &raw.persistent_root {
+            match (hosts, &raw.read_only_root) {
+                (true, _) => self.note(&given.at, "no effect without `image` or `rootfs`"),
+                (false, Some(other)) if other.value && given.value => {
+                    self.problem(&given.at, ProblemKind::KeptReadOnly);
+                }
+                _ => {}
+            }
+        }
         Root {
+            persistent: !hosts && raw.persistent_root.take().is_some_and(|given| given.value),
             show_workdir: hosts || raw.workdir.is_some(),
             source,
             read_only: raw.read_only_root.take().is_some_and(|given| given.value),
