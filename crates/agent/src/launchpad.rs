@@ -246,7 +246,7 @@ fn prepare(control: &UnixStream, plan: &LaunchPlan, outputs: [RawFd; 2]) -> Resu
     }
     plan.open_files.map_or(Ok(()), |n| limit(Resource::Nofile, n))?;
     rustix::process::setsid().map_err(|e| (Step::Ids, e.into()))?;
-    if plan.role == Role::Wall {
+    if matches!(plan.role, Role::Wall | Role::Driver) {
         // It gives up what it does not need by itself, behind filters of its own.
         credentials::become_id(0).map_err(at(Step::Ids))?;
         rustix::process::chdir(plan.cwd.as_str()).map_err(|e| (Step::Cwd, e.into()))?;

@@ -43,12 +43,14 @@ pub(crate) fn build(
     name(plan)?;
     let (mut layers, mut sources) = gather(plan, fds)?;
     let root = root::make(&plan.root, &mut layers)?;
+    let guest = make_guest(plan, &mut layers)?;
     mount::attach(root.as_fd(), Path::new(STAGE)).map_err(on(STAGE))?;
     match complete {
         Complete::Now => mount::enter_root(Path::new(STAGE)),
         Complete::Later => mount::enter_root_beside(Path::new(STAGE), Path::new(OLD_ROOT)),
     }
     .map_err(on("/"))?;
+    attach_guest(guest)?;
     let scratch = carry_out(plan, &mut sources, owner)?;
     if plan.read_only {
         mount::set_attributes(root.as_fd(), Attributes::safe(true), Reach::Top)
@@ -62,16 +64,27 @@ pub(crate) fn extend(plan: &ViewPlan, fds: Vec<OwnedFd>, owner: Option<Ids>) -> 
     name(plan)?;
     let gathered = mount::within(Path::new(OLD_ROOT), || {
         let (mut layers, sources) = gather(plan, fds)?;
-        let guest = plan.guest.as_ref();
-        let guest = guest.map(|(at, root)| Ok((at, root::make(root, &mut layers)?))).transpose()?;
-        Ok((guest, sources))
+        Ok((make_guest(plan, &mut layers)?, sources))
     });
     let (guest, mut sources) = gathered.map_err(on(OLD_ROOT))??;
-    if let Some((at, root)) = guest {
-        let attached = directory(Path::new(at)).and_then(|()| mount::attach(root.as_fd(), Path::new(at)));
-        attached.map_err(on(at))?;
-    }
+    attach_guest(guest)?;
     carry_out(plan, &mut sources, owner).map(drop)
+}
+
+/// The root of whoever is behind the program of this view, and where it goes.
+type Guest<'a> = Option<(&'a str, OwnedFd)>;
+
+fn make_guest<'a>(
+    plan: &'a ViewPlan,
+    layers: &mut std::vec::IntoIter<OwnedFd>,
+) -> Result<Guest<'a>, Failure> {
+    let guest = plan.guest.as_ref();
+    guest.map(|(at, root)| Ok((at.as_str(), root::make(root, layers)?))).transpose()
+}
+
+fn attach_guest(guest: Guest<'_>) -> Result<(), Failure> {
+    let Some((at, root)) = guest else { return Ok(()) };
+    directory(Path::new(at)).and_then(|()| mount::attach(root.as_fd(), Path::new(at))).map_err(on(at))
 }
 
 /// Lets the host's root go.

@@ -11,6 +11,9 @@ pub enum Role {
     /// A wall with a kernel of its own: it keeps the capabilities of the agent's user namespace, and the agent behind
     /// it waits for a launch in its turn. Its standard input is the connection to that one.
     Wall,
+    /// A program that makes a container around the workload, under the kernel of the host: it keeps the capabilities of
+    /// the agent's user namespace, and its end is the workload's.
+    Driver,
     /// The workload, behind a wall that stands: the agent there executes it.
     Guest(GuestPlan),
 }
@@ -34,6 +37,9 @@ impl Role {
             Self::Wall => {
                 w.u8(1);
             }
+            Self::Driver => {
+                w.u8(3);
+            }
             Self::Guest(GuestPlan { view, processes }) => {
                 w.u8(2);
                 view.write(w);
@@ -48,6 +54,7 @@ impl Role {
         match r.u8()? {
             0 => Ok(Self::Program),
             1 => Ok(Self::Wall),
+            3 => Ok(Self::Driver),
             2 => Ok(Self::Guest(GuestPlan { view: ViewPlan::read(r)?, processes: r.option(Reader::u32)? })),
             _ => Err(Malformed::Value),
         }

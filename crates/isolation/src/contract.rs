@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use insula_linux::quota::image::ImageError;
 use insula_linux::routed::RoutedError;
-use insula_spec::{InstanceName, Launch, Level, Network, Outside, Placement};
+use insula_spec::{Driver, InstanceName, Launch, Level, Network, Outside, Placement};
 use serde::{Deserialize, Serialize};
 
 use crate::logs::LogStream;
@@ -181,6 +181,9 @@ pub struct Record {
     /// The operator's system call filter, file and digest; `None` where it is Insula's own list.
     #[serde(default)]
     pub filter: Option<String>,
+    /// The program that makes the container, where that is not the agent.
+    #[serde(default)]
+    pub driver: Option<Driver>,
 }
 
 /// A sandbox found again, and what it was doing.

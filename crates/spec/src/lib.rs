@@ -23,7 +23,7 @@ mod secret;
 mod sibling;
 mod units;
 
-pub use config::{Config, ConfigError, Levels, Observability, Protocol, ServiceSpec};
+pub use config::{Config, ConfigError, Driver, Levels, Observability, Protocol, ServiceSpec};
 pub use image::{Digest, ImageSource, InvalidImage, Reference};
 pub use instance::{InstanceId, InstanceName, InvalidName, ServiceName};
 pub use launch::{IdRange, Launch, Mount, Network, Placement};

@@ -1,5 +1,6 @@
 //! The levels, one module each.
 
+mod driver;
 mod gvisor;
 mod namespace;
 mod process;

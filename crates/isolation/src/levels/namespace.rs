@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use insula_spec::{InstanceName, Launch, Level, Network, Placement};
 
+use super::driver::Found;
 use crate::contract::{
     Adopted, Backend, BoxFuture, Capabilities, Gone, LaunchError, Record, Sandbox, Swept, Unavailable,
 };
@@ -19,15 +20,16 @@ pub(crate) struct Namespace {
     level: Level,
     shared: Arc<Shared>,
     pool: Arc<Pool>,
+    driver: Found,
 }
 
 impl Namespace {
     pub(crate) fn new(shared: Arc<Shared>, pool: Arc<Pool>) -> Self {
-        Self { level: Level::Namespace, shared, pool }
+        Self { level: Level::Namespace, shared, pool, driver: Found::default() }
     }
 
     pub(crate) fn container(shared: Arc<Shared>, pool: Arc<Pool>) -> Self {
-        Self { level: Level::Container, shared, pool }
+        Self { level: Level::Container, shared, pool, driver: Found::default() }
     }
 }
 
@@ -54,7 +56,11 @@ impl Backend for Namespace {
             }
             Ok(_) => {}
         }
-        Ok(limits::capabilities(&self.shared))
+        let mut capabilities = limits::capabilities(&self.shared);
+        if self.level == Level::Container {
+            capabilities.notes.extend(self.driver.note(&self.shared)?);
+        }
+        Ok(capabilities)
     }
 
     fn bounds_disk(&self) -> bool {

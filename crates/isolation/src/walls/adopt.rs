@@ -36,7 +36,11 @@ pub(crate) async fn adopt(shared: &Arc<Shared>, record: &Record, logs_from: u64)
         return Err(Gone::Rebooted);
     }
     let mut body = Body::new(Arc::clone(shared), record.key.clone());
-    let list = if record.filter.is_some() { List::Opened } else { List::Own };
+    let list = match (record.driver, &record.filter) {
+        (Some(driver), _) => List::By(driver),
+        (None, Some(_)) => List::Opened,
+        (None, None) => List::Own,
+    };
     let kind = Kind { level: record.level, network: record.network, list };
     body.settle(kind, &record.instance, &record.placement);
     let met = match hold(&mut body, record) {

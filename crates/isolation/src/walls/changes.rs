@@ -91,5 +91,10 @@ pub(crate) fn pass(shared: &Shared, dir: &Path, fds: &mut Vec<OwnedFd>) -> Resul
 
 /// Nobody inside reaches what the overlay is made of.
 pub(crate) fn cover(launch: &Launch) -> ViewOp {
-    ViewOp::Mask { target: place(launch).to_string_lossy().into_owned() }
+    cover_in(&launch.data_dir)
+}
+
+/// The same, where the tenant's directory is shown elsewhere.
+pub(crate) fn cover_in(own: &Path) -> ViewOp {
+    ViewOp::Mask { target: own.join(PLACE).to_string_lossy().into_owned() }
 }

@@ -24,7 +24,7 @@ use super::root::{self, Ground};
 use super::sandbox::Walled;
 use super::shell::{Shell, failed, unexpected};
 use super::view::{self, CannotShow};
-use super::{Kind, List, Shared, changes, guest, outside, routed};
+use super::{Kind, Shared, changes, driver, guest, outside, routed};
 use crate::contract::LaunchError;
 use crate::disk::{self, Own};
 use crate::fault;
@@ -43,7 +43,7 @@ pub(crate) async fn launch(pool: &Arc<Pool>, level: Level, launch: &Launch) -> R
 
 async fn launch_in_shell(pool: &Pool, level: Level, launch: &Launch) -> Result<Walled, LaunchError> {
     let profile = profile::of(level, launch).await?;
-    let list = if profile.is_some() { List::Opened } else { List::Own };
+    let list = profile::list(level, profile.as_ref(), pool.driver())?;
     let kind = Kind { level, network: launch.network, list };
     let wake = pool.wake();
     let mut shell = pool.take(kind).await?;
@@ -188,7 +188,8 @@ async fn prepare(
             true => {
                 let (level, app_dir) = (kind.level, dir.app());
                 let (ground, agent, shown_by) = (&ground, agent.pid, shown_by.as_ref());
-                let place = view::Place { level, app_dir: &app_dir, ground, agent, own, shown_by };
+                let driver = kind.driver();
+                let place = view::Place { level, driver, app_dir: &app_dir, ground, agent, own, shown_by };
                 let view = view::build(&shared, &launch, place).map_err(cannot_show)?;
                 (Some((view.plan, view.inside)), view.mounts)
             }
@@ -230,6 +231,9 @@ pub(crate) async fn prepare_again(
     around: &mut Option<Around>,
     launch: &Launch,
 ) -> Result<Prepared, LaunchError> {
+    if kind.driver().is_some() {
+        return Err(LaunchError::Agent("its container is described once".to_owned()));
+    }
     if kind.has_view() && !launch.root.is_host() && !launch.root.read_only {
         return Err(LaunchError::Agent("its root has changes of an earlier run".to_owned()));
     }
@@ -288,6 +292,10 @@ fn plan(
         }
         _ => None,
     };
+    if let Some(driver) = kind.driver() {
+        let bare = bare(launch, ground, Role::Driver);
+        return LaunchPlan { argv: driver::command(driver), cwd: "/".to_owned(), ids, view, ..bare };
+    }
     let role = if guest::is_guest(kind.level) { guest::role(launch, guests) } else { Role::Program };
     LaunchPlan {
         argv: ground.argv.clone(),
@@ -297,6 +305,20 @@ fn plan(
         groups: user.map(|user| user.groups.clone()).unwrap_or_default(),
         view,
         open_files: launch.limits.open_files,
+        ..bare(launch, ground, role)
+    }
+}
+
+/// What is the same for every program that is executed.
+fn bare(launch: &Launch, ground: &Ground, role: Role) -> LaunchPlan {
+    LaunchPlan {
+        argv: Vec::new(),
+        env: Vec::new(),
+        cwd: String::new(),
+        ids: None,
+        groups: Vec::new(),
+        view: None,
+        open_files: None,
         stop_signal: ground.stop_signal,
         filters: Vec::new(),
         role,

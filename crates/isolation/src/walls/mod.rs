@@ -10,8 +10,10 @@
 pub(crate) mod adopt;
 mod body;
 mod borrow;
+mod bundle;
 mod changes;
 mod connect;
+mod driver;
 mod egress;
 mod guest;
 mod idmap;
@@ -39,7 +41,7 @@ use insula_egress::Egress;
 use insula_frames::Walls;
 use insula_images::Images;
 use insula_linux::cgroup::Layout;
-use insula_spec::{InstanceName, Level, Levels, Network, Placement, RoutedRange};
+use insula_spec::{Driver, InstanceName, Level, Levels, Network, Placement, RoutedRange};
 
 pub(crate) use idmap::IdMode;
 pub(crate) use launch::launch;
@@ -150,6 +152,7 @@ impl Kind {
             _ if !self.is_filtered() => &[],
             List::Own => &shared.filters,
             List::Opened => &shared.opened,
+            List::By(_) => &[],
         }
     }
 
@@ -172,6 +175,7 @@ impl Kind {
     pub(crate) fn of_shell(self) -> Self {
         match self.level {
             Level::Process => Self { network: Network::Host, ..self },
+            Level::Container if self.driver().is_some() => self,
             // What makes a container is decided at its launch.
             Level::Container => Self { level: Level::Namespace, ..self },
             _ => self,
@@ -180,7 +184,12 @@ impl Kind {
 
     /// Whether its workloads run under Insula's own filters, and not those of a program around them.
     pub(crate) fn is_filtered(self) -> bool {
-        self.has_view() && !guest::is_guest(self.level)
+        self.has_view() && !guest::is_guest(self.level) && self.driver().is_none()
+    }
+
+    /// The program that makes the container, where that is not the agent.
+    pub(crate) fn driver(self) -> Option<Driver> {
+        if let List::By(driver) = self.list { Some(driver) } else { None }
     }
 
     /// Whether it builds a root file system of its own.

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use insula_spec::{Level, Network};
+use insula_spec::{Driver, Level, Network};
 
 use super::raise;
 use super::shell::{self, Shell};
@@ -75,6 +75,11 @@ impl Pool {
     /// A new one.
     pub(crate) async fn make(&self, kind: Kind) -> Result<Shell, LaunchError> {
         shell::make(&self.shared, kind, None).await
+    }
+
+    /// Who makes containers.
+    pub(crate) fn driver(&self) -> Driver {
+        self.shared.levels.container.driver
     }
 
     /// Somebody waits for a workload, until this is dropped.

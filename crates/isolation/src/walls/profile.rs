@@ -13,13 +13,27 @@ use std::path::Path;
 
 use insula_linux::seccomp::Program;
 use insula_linux::seccomp::oci::{self, OciError};
-use insula_spec::{Digest, Launch, Level};
+use insula_spec::{Digest, Driver, Launch, Level};
 use sha2::{Digest as _, Sha256};
 
 use crate::contract::LaunchError;
 
 /// Longest file. Those of Docker and Podman have some 20 KiB.
 const LONGEST: u64 = 1 << 20;
+
+/// The list that a launch is behind.
+pub(crate) fn list(level: Level, profile: Option<&Profile>, driver: Driver) -> Result<List, LaunchError> {
+    match (level, profile, driver) {
+        (Level::Container, Some(_), Driver::Crun | Driver::Runc) => Err(LaunchError::Unenforceable {
+            what: "seccomp",
+            level,
+            hint: "set `driver = \"agent\"` in `[levels.container]`, or remove `seccomp`".to_owned(),
+        }),
+        (Level::Container, None, Driver::Crun | Driver::Runc) => Ok(List::By(driver)),
+        (_, Some(_), _) => Ok(List::Opened),
+        (_, None, _) => Ok(List::Own),
+    }
+}
 
 /// Which list a shell's launchpad is behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -29,6 +43,8 @@ pub(crate) enum List {
     Own,
     /// The same, with what a file may open left to it.
     Opened,
+    /// None: this driver installs Insula's own list in the container that it makes.
+    By(Driver),
 }
 
 /// The operator's filter for one launch.

@@ -25,7 +25,7 @@ use super::{Shared, changes};
 const CHANGES: u64 = 1 << 30;
 
 /// Files of the kernel that tell about the host, or act on it: covered, as other container systems do.
-const MASKED: [&str; 11] = [
+pub(crate) const MASKED: [&str; 11] = [
     "/proc/acpi",
     "/proc/asound",
     "/proc/interrupts",
@@ -52,7 +52,8 @@ const SIGNALS: [(&str, i32); 8] = [
 ];
 
 /// Files of the kernel that may be read only.
-const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+pub(crate) const READ_ONLY: [&str; 5] =
+    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// What a launch stands on: its layers, and what they say about how it runs.
 #[derive(Debug, Default)]

@@ -29,6 +29,10 @@ const KILL: Duration = Duration::from_secs(5);
 const LAST_LINES: Duration = Duration::from_secs(2);
 /// How long an agent may take to clear away what its workload left.
 const BYE: Duration = Duration::from_secs(2);
+/// A driver tells the signal that ended a container as its own status, added to this.
+const SIGNALLED: i32 = 128;
+/// The last signal that there is (signal(7)).
+const LAST_SIGNAL: i32 = 64;
 /// How long freezing may take.
 const FREEZE: Duration = Duration::from_secs(5);
 
@@ -164,6 +168,10 @@ impl Walled {
             Ended::Code(0) => Exit::Code(0),
             // The kernel kills what stands there for the workload; how that ends, nobody says.
             _ if guest::is_guest(self.kind.level) && counted() => Exit::Oom,
+            Ended::Code(code) if self.kind.driver().is_some() && told_as_signal(code) => match counted() {
+                true => Exit::Oom,
+                false => Exit::Signal(code - SIGNALLED),
+            },
             Ended::Signal(signal) => Exit::Signal(signal),
             Ended::Code(code) => Exit::Code(code),
         }
@@ -304,6 +312,7 @@ impl Sandbox for Walled {
             network: self.kind.network,
             cgroups: self.body.leaves().map(|l| l.paths()).unwrap_or_default(),
             filter: self.filter.clone(),
+            driver: self.kind.driver(),
         }
     }
 
@@ -357,6 +366,11 @@ impl Sandbox for Walled {
     fn detach(mut self: Box<Self>) {
         self.body.keep();
     }
+}
+
+/// Whether a driver tells a signal by this status. A program that ends with such a one by itself cannot be told apart.
+fn told_as_signal(code: i32) -> bool {
+    (SIGNALLED + 1..=SIGNALLED + LAST_SIGNAL).contains(&code)
 }
 
 fn oom_kills(body: &Body) -> u64 {

@@ -17,10 +17,10 @@ use std::path::{Path, PathBuf};
 
 use insula_frames::{RootPlan, ViewOp, ViewPlan};
 use insula_linux::mount::{self, Attributes};
-use insula_spec::{Launch, Level, Mount, Network};
+use insula_spec::{Driver, Launch, Level, Mount, Network};
 
 use super::root::{self, Ground};
-use super::{Shared, changes, guest, routed};
+use super::{Shared, changes, driver, guest, routed};
 use crate::disk::Own;
 
 /// Name of the workload's own socket in its directory.
@@ -91,6 +91,8 @@ pub(crate) struct CannotShow {
 #[derive(Debug)]
 pub(crate) struct Place<'a> {
     pub(crate) level: Level,
+    /// The program that makes the container, where that is not the agent.
+    pub(crate) driver: Option<Driver>,
     /// Host path of the directory for the workload's socket.
     pub(crate) app_dir: &'a Path,
     /// What the launch stands on.
@@ -107,6 +109,9 @@ pub(crate) struct Place<'a> {
 pub(crate) fn build(shared: &Shared, launch: &Launch, place: Place<'_>) -> Result<View, CannotShow> {
     if guest::is_guest(place.level) {
         return guest::build(shared, launch, place);
+    }
+    if let Some(driver) = place.driver {
+        return driver::build(shared, launch, place, driver);
     }
     let mut own = match place.own {
         Own::Plain(_) => None,

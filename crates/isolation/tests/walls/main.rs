@@ -8,6 +8,7 @@
 mod adoption;
 mod container;
 mod disk;
+mod drivers;
 mod ends;
 mod filter;
 mod guest;

@@ -89,6 +89,11 @@ impl Home {
         Engine::new(EngineConfig { hidden, ..self.config(epoch, agent, shells) }).unwrap()
     }
 
+    /// An engine whose levels are set like this.
+    pub(crate) fn engine_with(&self, epoch: u64, levels: insula_spec::Levels) -> Engine {
+        Engine::new(EngineConfig { levels, ..self.config(epoch, agent(), 0) }).unwrap()
+    }
+
     /// An engine that hides nothing of what is shown.
     pub(crate) fn open_engine(&self, epoch: u64) -> Engine {
         Engine::new(self.config(epoch, agent(), 0)).unwrap()

@@ -60,7 +60,11 @@ fn launch(network: Network) -> Launch {
 fn build_at(level: Level, shared: &Shared, launch: &Launch) -> Result<View, CannotShow> {
     let ground = root::ground(shared, launch, "none")?;
     let (app_dir, own) = (Path::new("/tmp"), Own::Plain(Vec::new()));
-    build(shared, launch, Place { level, app_dir, ground: &ground, agent: 0, own, shown_by: None })
+    build(
+        shared,
+        launch,
+        Place { level, driver: None, app_dir, ground: &ground, agent: 0, own, shown_by: None },
+    )
 }
 
 /// One step a line; where the system directories are links differs between hosts, so they are left out.

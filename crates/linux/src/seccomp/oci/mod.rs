@@ -9,6 +9,7 @@
 //! no file ever leads to fewer filters than none.
 
 mod assemble;
+mod document;
 mod errno;
 mod file;
 mod rules;
@@ -17,6 +18,7 @@ mod tests;
 
 use super::profile::{self, ProfileError, Program};
 use super::table::NEWEST;
+pub use document::document;
 use file::File;
 
 /// Most instructions of one program (`BPF_MAXINSNS`).

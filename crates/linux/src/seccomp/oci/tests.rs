@@ -197,3 +197,32 @@ fn malformed_files_are_refused_by_field_and_value() {
         assert!(!error.hint().is_empty());
     }
 }
+
+#[test]
+fn the_list_in_the_words_of_oci_says_the_same() {
+    let file = document().to_string();
+    let call = |nr, args: [u64; 3]| run(&file, nr, [args[0], args[1], args[2], 0, 0, 0]);
+    let refused = errno(libc::EPERM);
+    assert_eq!((call(libc::SYS_read, [0; 3]), call(libc::SYS_mount, [0; 3])), (ALLOW, refused));
+    for (command, expected) in [
+        (0x5411, ALLOW),
+        (0x5412, refused),
+        (0x5413, ALLOW),
+        (0x541c, refused),
+        ((1 << 32) | 0x541c, refused),
+        (0, ALLOW),
+    ] {
+        assert_eq!(call(libc::SYS_ioctl, [0, command, 0]), expected, "{command:#x}");
+    }
+    for (family, protocol, expected) in
+        [(1, 0, ALLOW), (2, 9, ALLOW), (16, 0, ALLOW), (16, 9, refused), (40, 0, refused)]
+    {
+        assert_eq!(call(libc::SYS_socket, [family, 0, protocol]), expected, "{family} {protocol}");
+    }
+    assert_eq!(
+        (call(libc::SYS_clone, [0x100, 0, 0]), call(libc::SYS_clone, [1 << 28, 0, 0])),
+        (ALLOW, refused)
+    );
+    assert_eq!((call(libc::SYS_prlimit64, [0; 3]), call(libc::SYS_prlimit64, [1, 0, 0])), (ALLOW, refused));
+    assert_eq!(call(libc::SYS_clone3, [0; 3]), errno(libc::ENOSYS));
+}
