@@ -53,3 +53,47 @@ impl AsFd for Behind {
         self.connection.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use insula_linux::scm;
+    use std::os::unix::net::UnixStream;
+
+    fn pair() -> (Behind, UnixStream) {
+        let (near, far) = UnixStream::pair().unwrap();
+        (Behind::new(near.into(), rustix::process::getpid()).unwrap(), far)
+    }
+
+    #[test]
+    fn what_it_says_is_heard() {
+        let (mut behind, guest) = pair();
+        scm::send(&guest, &FromAgent::Started.encode(), &[]).unwrap();
+        behind.exchange().unwrap();
+        assert_eq!(behind.next_frame().unwrap(), Some(FromAgent::Started));
+        assert_eq!(behind.next_frame().unwrap(), None);
+    }
+
+    #[test]
+    fn what_breaks_the_rules_is_an_error() {
+        let garbage = [5, 0, 0, 0, 255, 1, 2, 3, 4].to_vec();
+        let endless = u32::try_from(MAX_FROM_GUEST + 1).unwrap().to_le_bytes().to_vec();
+        for bytes in [garbage, endless] {
+            let (mut behind, guest) = pair();
+            scm::send(&guest, &bytes, &[]).unwrap();
+            behind.exchange().unwrap();
+            assert!(behind.next_frame().is_err(), "{bytes:?}");
+        }
+        let (mut behind, guest) = pair();
+        scm::send(&guest, &FromAgent::Started.encode(), &[guest.as_fd()]).unwrap();
+        behind.exchange().unwrap();
+        assert!(behind.next_frame().is_err(), "a descriptor was taken");
+    }
+
+    #[test]
+    fn its_end_is_an_error() {
+        let (mut behind, guest) = pair();
+        drop(guest);
+        assert!(behind.exchange().is_err());
+    }
+}

@@ -136,7 +136,7 @@ impl Guest {
         let Life::Waiting(mut pad) = mem::replace(&mut self.life, Life::Spent) else {
             return Err(of(Step::Exec)(io::Error::from_raw_os_error(libc::EBUSY)));
         };
-        self.room.furnish(&guest.view).map_err(|f| (Step::View, f.error, f.on))?;
+        self.room.furnish(&guest.root, &guest.view).map_err(|f| (Step::View, f.error, f.on))?;
         let told = pad.ready().and_then(|_| pad.launch(plan)).and_then(|()| pad.go());
         told.map_err(of(Step::Exec))?;
         self.life = Life::Starting(pad);

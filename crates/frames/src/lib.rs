@@ -67,7 +67,7 @@ pub const MAX_FDS: usize = 192;
 /// What the agent behind a wall is executed as: that is how it knows where it is.
 pub const GUEST_AGENT: &str = "/agent";
 
-/// Where the root file system of the workload lies ready for the agent behind a wall.
+/// Where the agent behind a wall puts the root file system of the workload.
 pub const GUEST_ROOT: &str = "/root";
 
 /// Longest line in a [`FromAgent::Log`], in bytes; a longer one is split.

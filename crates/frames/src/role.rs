@@ -21,7 +21,9 @@ pub enum Role {
 /// What the agent behind a wall does beyond executing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GuestPlan {
-    /// What it mounts, in the root file system that lies ready for it. Sources of [`crate::ViewOp::Bind`] are paths
+    /// Where the root file system lies, as that agent sees it.
+    pub root: String,
+    /// What it mounts in there. Sources of [`crate::ViewOp::Bind`] are paths
     /// that it had from its start.
     pub view: ViewPlan,
     /// Most processes of the workload's user.
@@ -40,8 +42,8 @@ impl Role {
             Self::Driver => {
                 w.u8(3);
             }
-            Self::Guest(GuestPlan { view, processes }) => {
-                w.u8(2);
+            Self::Guest(GuestPlan { root, view, processes }) => {
+                w.u8(2).text(root);
                 view.write(w);
                 w.option(processes.as_ref(), |w, n| {
                     w.u32(*n);
@@ -55,7 +57,11 @@ impl Role {
             0 => Ok(Self::Program),
             1 => Ok(Self::Wall),
             3 => Ok(Self::Driver),
-            2 => Ok(Self::Guest(GuestPlan { view: ViewPlan::read(r)?, processes: r.option(Reader::u32)? })),
+            2 => Ok(Self::Guest(GuestPlan {
+                root: r.text()?,
+                view: ViewPlan::read(r)?,
+                processes: r.option(Reader::u32)?,
+            })),
             _ => Err(Malformed::Value),
         }
     }

@@ -47,6 +47,7 @@ fn plan() -> LaunchPlan {
         open_files: Some(64),
         stop_signal: Some(2),
         role: Role::Guest(GuestPlan {
+            root: "/system".into(),
             view: ViewPlan {
                 hostname: "alice".into(),
                 root: RootPlan::Memory,

@@ -27,7 +27,7 @@ fn on(what: &str) -> impl FnOnce(io::Error) -> Failure + use<> {
 
 impl Room {
     /// Mounts everything, or empties what an earlier run has left. Every target is followed inside the root alone.
-    pub(crate) fn furnish(&mut self, plan: &ViewPlan) -> Result<(), Failure> {
+    pub(crate) fn furnish(&mut self, from: &str, plan: &ViewPlan) -> Result<(), Failure> {
         let root = Path::new(GUEST_ROOT);
         if self.furnished {
             let emptied = mount::within(root, || view::empty(&self.scratch));
@@ -35,7 +35,7 @@ impl Room {
         }
         rustix::system::sethostname(plan.hostname.as_bytes()).map_err(|e| on("host name")(e.into()))?;
         // A mount of its own, so that it can refuse writes.
-        mount_bind_recursive(GUEST_ROOT, GUEST_ROOT).map_err(|e| on(GUEST_ROOT)(e.into()))?;
+        mount_bind_recursive(from, GUEST_ROOT).map_err(|e| on(from)(e.into()))?;
         let sources = plan.ops.iter().map(open_source).collect::<Result<Vec<_>, _>>()?;
         let done = mount::within(root, || {
             for (op, source) in plan.ops.iter().zip(sources) {

@@ -8,7 +8,8 @@
 //! /state       where it keeps its notes; in memory
 //! /guest       the guest's first root, shared:
 //!      agent   its PID 1
-//!      root    empty                                 layers, or the host's system directories
+//!      system  the host's system directories
+//!      root    empty                                 layers, where there are any
 //! /own         shared, empty                         /own/N: data, working directory, `mounts`
 //! /run/insula  empty                                 where the guest may make its socket
 //! ```
@@ -22,12 +23,12 @@ use std::path::{Path, PathBuf};
 use insula_frames::{
     GUEST_AGENT, GUEST_ROOT, GuestPlan, Ids, LaunchPlan, Probe, Role, RootPlan, ViewOp, ViewPlan,
 };
-use insula_spec::{IdRange, Launch, Level, Limits};
+use insula_spec::{IdRange, Launch, Level, Limits, Network};
 
 use super::Shared;
 use super::borrow;
 use super::oci;
-use super::root;
+use super::root::{self, Ground};
 use super::view::{self, CannotShow, MEETING, Place, Step, View};
 use crate::disk::Own;
 use crate::programs;
@@ -37,6 +38,8 @@ const BUNDLE: &str = "/bundle";
 const STATE: &str = "/state";
 const GUEST: &str = "/guest";
 const OWN: &str = "/own";
+/// In the guest: the host's system directories, for those who bring none.
+const SYSTEM: &str = "/system";
 
 const MIB: u64 = 1 << 20;
 
@@ -81,7 +84,7 @@ fn command(shared: &Shared) -> Vec<String> {
 }
 
 /// The launch of the program, before it is known for whom.
-pub(crate) fn wall(shared: &Shared) -> Result<LaunchPlan, CannotShow> {
+pub(crate) fn wall(shared: &Shared, network: Network) -> Result<LaunchPlan, CannotShow> {
     let program = programs::locate("runsc", shared.levels.gvisor.path.as_deref())
         .ok_or_else(|| CannotShow { path: "runsc".into(), source: io::ErrorKind::NotFound.into() })?;
     let content = oci::describe(GUEST, OWN)
@@ -107,6 +110,8 @@ pub(crate) fn wall(shared: &Shared) -> Result<LaunchPlan, CannotShow> {
     ops.extend(["/proc", "/dev", OWN, GUEST_ROOT].map(|name| dir(format!("{GUEST}{name}"))));
     ops.push(ViewOp::Agent { target: format!("{GUEST}{GUEST_AGENT}") });
     ops.extend(shared_tmpfs(OWN, MIB));
+    ops.push(view::tmpfs(&format!("{GUEST}{SYSTEM}"), 0o755, MIB));
+    ops.extend(view::system(network).into_iter().filter_map(of_guest));
     let view = ViewPlan {
         hostname: "localhost".to_owned(),
         root: RootPlan::Memory,
@@ -131,9 +136,10 @@ pub(crate) fn wall(shared: &Shared) -> Result<LaunchPlan, CannotShow> {
 }
 
 /// What the agent of the guest does for this launch; `view` is what [`build`] made of it, unless that was done already.
-pub(crate) fn role(launch: &Launch, view: Option<ViewPlan>) -> Role {
+pub(crate) fn role(launch: &Launch, ground: &Ground, view: Option<ViewPlan>) -> Role {
     let view = view.unwrap_or_else(|| bare(launch, false));
-    Role::Guest(GuestPlan { view, processes: launch.limits.pids })
+    let root = if ground.layers.is_empty() { SYSTEM } else { GUEST_ROOT };
+    Role::Guest(GuestPlan { root: root.to_owned(), view, processes: launch.limits.pids })
 }
 
 fn bare(launch: &Launch, read_only: bool) -> ViewPlan {
@@ -160,18 +166,12 @@ pub(crate) fn build(shared: &Shared, launch: &Launch, place: Place<'_>) -> Resul
     ];
     let mut plan = bare(launch, false);
     let mut show = Showing { mounts, ops: Vec::new(), inside: &mut inside.ops };
-    match layered {
-        true => {
-            if launch.root.read_only {
-                show.inside.push(view::tmpfs("/run", 0o1777, 64 * MIB));
-            }
-            show.named_files(launch);
-            plan.guest = Some((format!("{GUEST}{GUEST_ROOT}"), bottom));
+    if layered {
+        if launch.root.read_only {
+            show.inside.push(view::tmpfs("/run", 0o1777, 64 * MIB));
         }
-        false => {
-            show.ops.push(view::tmpfs(&format!("{GUEST}{GUEST_ROOT}"), 0o755, MIB));
-            show.ops.extend(view::system(launch.network).into_iter().filter_map(of_guest));
-        }
+        show.named_files(launch);
+        plan.guest = Some((format!("{GUEST}{GUEST_ROOT}"), bottom));
     }
     show.bind(shared, launch, place)?;
     let Showing { mounts, ops, .. } = show;
@@ -179,9 +179,9 @@ pub(crate) fn build(shared: &Shared, launch: &Launch, place: Place<'_>) -> Resul
     Ok(View { plan, mounts, inside: Some(inside) })
 }
 
-/// A step that shows the host's system, in the guest's root; `None` for what the guest's kernel brings.
+/// A step that shows the host's system, to the guest; `None` for what the guest's kernel brings.
 fn of_guest(op: ViewOp) -> Option<ViewOp> {
-    let inside = |target: &str| format!("{GUEST}{GUEST_ROOT}{target}");
+    let inside = |target: &str| format!("{GUEST}{SYSTEM}{target}");
     match op {
         ViewOp::Bind { source, target, read_only, optional } if !target.starts_with("/dev") => {
             Some(ViewOp::Bind { source, target: inside(&target), read_only, optional })

@@ -296,7 +296,7 @@ fn plan(
         let bare = bare(launch, ground, Role::Driver);
         return LaunchPlan { argv: driver::command(driver), cwd: "/".to_owned(), ids, view, ..bare };
     }
-    let role = if guest::is_guest(kind.level) { guest::role(launch, guests) } else { Role::Program };
+    let role = if guest::is_guest(kind.level) { guest::role(launch, ground, guests) } else { Role::Program };
     LaunchPlan {
         argv: ground.argv.clone(),
         env: ground.env.iter().map(|(name, value)| format!("{name}={}", value.expose())).collect(),

@@ -50,7 +50,7 @@ async fn raise(shell: &mut Shell, ids: Option<IdRange>) -> Result<(), LaunchErro
         let mapped = mapped.await.map_err(io::Error::other).and_then(|mapped| mapped);
         mapped.map_err(failed("map the ids of the instance"))?;
     }
-    let plan = guest::wall(&shell.body.shared).map_err(cannot_show)?;
+    let plan = guest::wall(&shell.body.shared, shell.kind.network).map_err(cannot_show)?;
     let prepared = Prepared { plan, fds: Vec::new(), shown: String::new() };
     execute(&shell.link, &mut shell.streams, &shell.body, prepared).await?;
     shell.raised = true;
