@@ -15,7 +15,7 @@ pub enum Role {
     /// the agent's user namespace, and its end is the workload's.
     Driver,
     /// The workload, behind a wall that stands: the agent there executes it.
-    Guest(GuestPlan),
+    Guest(Box<GuestPlan>),
 }
 
 /// What the agent behind a wall does beyond executing.
@@ -42,7 +42,8 @@ impl Role {
             Self::Driver => {
                 w.u8(3);
             }
-            Self::Guest(GuestPlan { root, view, processes }) => {
+            Self::Guest(guest) => {
+                let GuestPlan { root, view, processes } = &**guest;
                 w.u8(2).text(root);
                 view.write(w);
                 w.option(processes.as_ref(), |w, n| {
@@ -57,11 +58,11 @@ impl Role {
             0 => Ok(Self::Program),
             1 => Ok(Self::Wall),
             3 => Ok(Self::Driver),
-            2 => Ok(Self::Guest(GuestPlan {
+            2 => Ok(Self::Guest(Box::new(GuestPlan {
                 root: r.text()?,
                 view: ViewPlan::read(r)?,
                 processes: r.option(Reader::u32)?,
-            })),
+            }))),
             _ => Err(Malformed::Value),
         }
     }

@@ -46,7 +46,7 @@ fn plan() -> LaunchPlan {
         }),
         open_files: Some(64),
         stop_signal: Some(2),
-        role: Role::Guest(GuestPlan {
+        role: Role::Guest(Box::new(GuestPlan {
             root: "/system".into(),
             view: ViewPlan {
                 hostname: "alice".into(),
@@ -56,7 +56,7 @@ fn plan() -> LaunchPlan {
                 ops: vec![ViewOp::Proc { target: "/proc".into() }],
             },
             processes: Some(64),
-        }),
+        })),
         filters: vec![vec![6, 0, 0, 0, 0, 0, 0xff, 0x7f]],
         probe: Probe { port: 8080, socket: "/run/app.sock".into() },
         spill: true,

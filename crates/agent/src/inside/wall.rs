@@ -12,7 +12,7 @@ use std::mem;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use insula_frames::{Ended, FromAgent, GuestPlan, LaunchPlan, Role, Step, ToAgent};
+use insula_frames::{Ended, FromAgent, LaunchPlan, Role, Step, ToAgent};
 use insula_linux::credentials;
 
 use super::Agent;
@@ -146,5 +146,5 @@ impl Agent {
 
 /// Whether this is a launch behind a wall.
 pub(super) fn is_inside(plan: &LaunchPlan) -> bool {
-    matches!(plan.role, Role::Guest(GuestPlan { .. }))
+    matches!(plan.role, Role::Guest(_))
 }

@@ -139,7 +139,7 @@ pub(crate) fn wall(shared: &Shared, network: Network) -> Result<LaunchPlan, Cann
 pub(crate) fn role(launch: &Launch, ground: &Ground, view: Option<ViewPlan>) -> Role {
     let view = view.unwrap_or_else(|| bare(launch, false));
     let root = if ground.layers.is_empty() { SYSTEM } else { GUEST_ROOT };
-    Role::Guest(GuestPlan { root: root.to_owned(), view, processes: launch.limits.pids })
+    Role::Guest(Box::new(GuestPlan { root: root.to_owned(), view, processes: launch.limits.pids }))
 }
 
 fn bare(launch: &Launch, read_only: bool) -> ViewPlan {

@@ -163,6 +163,7 @@ impl Workload {
             app_pid: 2,
             app_start: 2,
             filter: None,
+            driver: None,
             placement: placement(),
             network: Network::Isolated,
             cgroups: Vec::new(),
