@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::io::Write;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
@@ -33,8 +34,9 @@ fn network() -> OwnedFd {
 /// Does something on a host of its own; nothing, as an ordinary user.
 fn on_a_host(test: impl FnOnce() + Send + 'static) {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED routed: only root makes routed networks");
-        return;
+        let line =
+            format!("SKIPPED {}: only root makes routed networks\n", std::thread::current().name().unwrap());
+        return std::io::stderr().write_all(line.as_bytes()).unwrap();
     }
     let host = std::thread::spawn(move || {
         drop(own_network());
