@@ -1,8 +1,8 @@
 //! Many instances with a network each: how fast they are made, and that no two share what must be one's own.
 //!
 //! They are asked for all at once, over the control API, as a start of the machine would. What is on the clock: from
-//! the first order to the last instance that runs. At `isolated` an instance's own is its network namespace; where a
-//! network gives addresses, those must differ, too.
+//! the first order to the last instance that runs. An instance's own are its network namespace and, at `routed`, its
+//! address, as the kernel tells it.
 
 use std::collections::HashSet;
 use std::fs;
@@ -12,7 +12,6 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::Context;
-use serde_json::Value;
 
 use crate::Extent;
 use crate::api::Api;
@@ -22,13 +21,20 @@ use crate::table::Table;
 /// Orders that are on their way at once.
 const AT_ONCE: usize = 8;
 /// Kinds of networks that give each instance one of its own.
-const NETWORKS: [&str; 1] = ["isolated"];
+const NETWORKS: [&str; 2] = ["isolated", "routed"];
+/// Whether this host forwards packets, which `routed` needs.
+const FORWARDS: &str = "/proc/sys/net/ipv4/ip_forward";
 
 /// Instances made in each second, and how many share what they must not.
 pub(crate) fn measure(insula: &Path, extent: Extent) -> anyhow::Result<Vec<Table>> {
     let many = extent.fleet;
     let mut tables = Vec::new();
     for network in NETWORKS {
+        if network == "routed" && fs::read_to_string(FORWARDS)?.trim() != "1" {
+            let how = "`sysctl -w net.ipv4.ip_forward=1` lets it";
+            crate::say(&format!("network `{network}` is not measured: this host does not forward; {how}"))?;
+            continue;
+        }
         let cloud = Cloud::with(insula, &config(network), &[])?;
         let title = format!("{many} instances, network `{network}`");
         let mut made = Table::new(format!("{title}: made in each second"), "1/s", &["insula"]);
@@ -82,17 +88,40 @@ fn in_common(cloud: &Cloud, many: usize) -> anyhow::Result<usize> {
         let pid =
             detail["processes"]["app_pid"].as_u64().with_context(|| format!("no process of `{name}`"))?;
         let namespace = fs::read_link(format!("/proc/{pid}/ns/net")).context("a process is gone")?;
-        let own = addresses(&detail["network"]).into_iter().chain([namespace.display().to_string()]);
+        let own = addresses(pid)?.into_iter().chain([namespace.display().to_string()]);
         twice += own.filter(|own| !seen.insert(own.clone())).count();
     }
     Ok(twice)
 }
 
-/// Every address that is told of a network.
-fn addresses(network: &Value) -> Vec<String> {
-    ["address", "address6"].iter().filter_map(|key| network[key].as_str().map(str::to_owned)).collect()
+/// The addresses of the network that a process is in, but for the loopback's.
+fn addresses(pid: u64) -> anyhow::Result<HashSet<String>> {
+    let path = format!("/proc/{pid}/net/fib_trie");
+    Ok(own_addresses(&fs::read_to_string(&path).with_context(|| format!("cannot read `{path}`"))?))
+}
+
+/// Each own address stands in a line of its own, with a line behind it that says whose it is.
+fn own_addresses(trie: &str) -> HashSet<String> {
+    let lines: Vec<_> = trie.lines().map(str::trim).collect();
+    let own = lines.windows(2).filter(|pair| pair[1] == "/32 host LOCAL");
+    let addresses = own.filter_map(|pair| pair[0].strip_prefix("|-- "));
+    addresses.filter(|address| !address.starts_with("127.")).map(str::to_owned).collect()
 }
 
 fn count(n: usize) -> anyhow::Result<f64> {
     Ok(f64::from(u32::try_from(n).context("too many instances")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_addresses_are_read_from_the_kernels_table() {
+        let trie = "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 0.0.0.0\n        /0 universe UNICAST\n\
+            Local:\n     |-- 10.1.0.2\n        /32 host LOCAL\n     |-- 10.1.0.3\n        /32 link BROADCAST\n\
+                 |-- 127.0.0.1\n        /32 host LOCAL\n     |-- 10.1.0.2\n        /32 host LOCAL\n";
+        assert_eq!(own_addresses(trie), HashSet::from(["10.1.0.2".to_owned()]));
+        assert!(own_addresses("").is_empty());
+    }
 }

@@ -68,7 +68,7 @@ fn a_full_disk_is_named_as_what_a_program_ended_for() {
     for instance in ["app:a", "app:b"] {
         server.try_get(instance, "/exit?code=5").unwrap();
     }
-    let why = |instance: &str| server.cli(&["why", instance, "--json"]).ok().json()["finding"].clone();
+    let why = |instance: &str| server.cli(&["why", instance, "--json"]).ok().json();
     let found = wait_until("the full disk is named", || {
         let found = why("app:a");
         (found["code"] == "disk_full").then_some(found)
