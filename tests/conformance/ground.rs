@@ -39,10 +39,27 @@ pub(crate) struct HostLevel {
     pub(crate) why_not: Option<String>,
 }
 
-/// Every level of this version of Insula.
+/// Other makers of containers than the agent.
+const DRIVERS: [&str; 2] = ["crun", "runc"];
+
+/// Every level of this version of Insula, and `container` by each driver: `container+crun`.
 pub(crate) fn levels() -> Vec<HostLevel> {
+    let mut all = levels_by("");
+    for driver in DRIVERS {
+        let found = levels_by(&driver_table(driver)).into_iter().find(|level| level.name == "container");
+        all.extend(found.map(|level| HostLevel { name: format!("container+{driver}"), ..level }));
+    }
+    all
+}
+
+fn driver_table(driver: &str) -> String {
+    format!("[levels.container]\ndriver = \"{driver}\"\n")
+}
+
+fn levels_by(config: &str) -> Vec<HostLevel> {
     let place = Place::new();
-    let report = Answer::of(&place.home(), &["doctor", "--json"]).json();
+    let path = place.configure(config);
+    let report = Answer::of(&place.home(), &["doctor", "--json", "--config", path.to_str().unwrap()]).json();
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let all = report["levels"].as_array().unwrap().iter();
     all.map(|level| HostLevel {
@@ -57,12 +74,23 @@ pub(crate) fn levels() -> Vec<HostLevel> {
 #[derive(Debug)]
 pub(crate) struct Ground {
     level: String,
+    /// Who makes containers, where that is not the agent.
+    driver: Option<String>,
     limits: bool,
 }
 
 impl Ground {
     pub(crate) fn new(level: &HostLevel) -> Self {
-        Self { level: level.name.clone(), limits: level.limits }
+        let (name, driver) = match level.name.split_once('+') {
+            Some((name, driver)) => (name, Some(driver.to_owned())),
+            None => (level.name.as_str(), None),
+        };
+        Self { level: name.to_owned(), driver, limits: level.limits }
+    }
+
+    /// Whether another program makes the containers.
+    pub(crate) fn driver(&self) -> Option<&str> {
+        self.driver.as_deref()
     }
 
     /// The level's name.
@@ -102,8 +130,9 @@ impl Ground {
         fs::write(place.apps().join("conform.py"), APP).unwrap();
         fs::write(place.apps().join("act.py"), act).unwrap();
         let level = &self.level;
+        let driver = self.driver.as_deref().map_or_else(String::new, driver_table);
         let config = format!(
-            "[service.app]\ncommand = \"python3 $APPS/conform.py word-of-{{id}}\"\nworkdir = \"$APPS\"\n\
+            "{driver}[service.app]\ncommand = \"python3 $APPS/conform.py word-of-{{id}}\"\nworkdir = \"$APPS\"\n\
              isolation = \"{level}\"\n{keys}\n[service.app.env]\nDATA = \"{{data_dir}}/{{id}}\"\n\
              WORD = \"word-of-{{id}}\"\n[instances]\napp = {tenants:?}\n"
         );

@@ -98,6 +98,7 @@ fn main() -> ExitCode {
 fn trial(claim: Claim, level: &HostLevel, matrix: &Arc<Mutex<Matrix>>) -> Trial {
     let (ground, matrix) = (Ground::new(level), Arc::clone(matrix));
     let name = format!("{}::{}", level.name, claim.name);
+    let level = level.name.clone();
     Trial::test(name.clone(), move || {
         let outcome = std::panic::catch_unwind(|| (claim.run)(&ground));
         let (cell, result) = match outcome {
@@ -109,7 +110,7 @@ fn trial(claim: Claim, level: &HostLevel, matrix: &Arc<Mutex<Matrix>>) -> Trial 
             }
             Err(_) => ("FAILED", Err(Failed::from("see above"))),
         };
-        matrix.lock().unwrap().note(&claim, ground.level(), cell);
+        matrix.lock().unwrap().note(&claim, &level, cell);
         result
     })
 }

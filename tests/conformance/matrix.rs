@@ -23,17 +23,18 @@ impl Matrix {
 
     /// The table; levels weakest first, claims in this order.
     pub(crate) fn text(&self, claims: impl Iterator<Item = Claim>) -> String {
-        let order = ["process", "namespace", "container", "gvisor", "wasm", "vm"];
+        let order =
+            ["process", "namespace", "container", "container+crun", "container+runc", "gvisor", "wasm", "vm"];
         let levels: Vec<_> = order.iter().filter(|l| self.levels.iter().any(|known| known == *l)).collect();
         let width = self.rows.iter().map(|(says, _)| says.len()).max().unwrap_or(0) + 2;
         let mut text = format!("conformance: {:width$}", "CLAIM");
-        text.extend(levels.iter().map(|level| format!("{:11}", level.to_uppercase())));
+        text.extend(levels.iter().map(|level| format!("{:15}", level.to_uppercase())));
         let row = |claim: Claim| self.rows.iter().find(|(says, _)| *says == claim.says);
         for (says, cells) in claims.filter_map(row) {
             text += &format!("\nconformance: {says:width$}");
             for level in &levels {
                 let cell = cells.iter().find(|(at, _)| at == *level).map_or("-", |(_, cell)| cell);
-                text += &format!("{cell:11}");
+                text += &format!("{cell:15}");
             }
         }
         text

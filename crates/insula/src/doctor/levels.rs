@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use insula_isolation::{Backend, Engine, EngineConfig};
-use insula_spec::LevelChoice;
+use insula_spec::{LevelChoice, Levels};
 
 use super::LevelFound;
 use crate::agent_image;
 use crate::home::Home;
 
 /// Every level, and what `auto` would choose.
-pub(super) fn probe(home: &Home) -> anyhow::Result<(Vec<LevelFound>, Option<String>)> {
+pub(super) fn probe(home: &Home, settings: Levels) -> anyhow::Result<(Vec<LevelFound>, Option<String>)> {
     let engine = Engine::look(EngineConfig {
         home_id: "doctor".to_owned(),
         run_dir: home.run_dir(),
@@ -19,7 +19,7 @@ pub(super) fn probe(home: &Home) -> anyhow::Result<(Vec<LevelFound>, Option<Stri
         agent: agent_image::memfd().context("cannot unpack the agent")?,
         epoch: 0,
         images: None,
-        levels: insula_spec::Levels::default(),
+        levels: settings,
         routed_range: insula_spec::RoutedRange::DEFAULT,
         shells: 0,
         egress: None,

@@ -6,6 +6,7 @@ mod manager;
 
 use std::path::Path;
 
+use insula_spec::{Config, Levels};
 use serde::Serialize;
 
 use crate::home::Home;
@@ -124,7 +125,7 @@ impl Diagnosis {
 /// # Errors
 /// When this host cannot be looked at.
 pub(crate) fn levels(home: &Home) -> anyhow::Result<Vec<LevelFound>> {
-    levels::probe(home).map(|(levels, _)| levels)
+    levels::probe(home, Levels::default()).map(|(levels, _)| levels)
 }
 
 /// Looks at everything.
@@ -134,7 +135,8 @@ pub(crate) fn examine(home: &Home, config: Option<&Path>) -> Diagnosis {
     checks.push(checks::config(config));
     checks.push(checks::disk_limits(home, config));
     checks.extend(manager::unit(home));
-    match levels::probe(home) {
+    let settings = config.and_then(|path| Config::load(path).ok()).map(|config| config.levels);
+    match levels::probe(home, settings.unwrap_or_default()) {
         Ok((levels, auto)) => Diagnosis { checks, levels, auto },
         Err(error) => {
             checks.push(Check {
