@@ -18,7 +18,7 @@ use insula_spec::{Digest, Launch, Level};
 use sha2::{Digest as _, Sha256};
 
 use super::Shared;
-use super::launch::own_dir;
+use super::prepare::own_dir;
 use super::view::CannotShow;
 use crate::contract::LaunchError;
 
