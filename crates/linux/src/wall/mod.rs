@@ -9,8 +9,10 @@
 //! The wall is the namespace: nothing leads out of it. The rules only bring what is tried to whoever holds the
 //! listeners, who learns from [`original`] where it was meant to go. Without them everything fails, closed.
 
+#[cfg_attr(not(feature = "host"), allow(dead_code, reason = "the agent builds no routed networks"))]
 pub(crate) mod message;
 mod original;
+#[cfg_attr(not(feature = "host"), allow(dead_code, reason = "the agent builds no routed networks"))]
 pub(crate) mod rules;
 
 use std::io;
