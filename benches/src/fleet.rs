@@ -44,7 +44,7 @@ pub(crate) fn measure(insula: &Path, extent: Extent) -> anyhow::Result<Vec<Table
             let began = Instant::now();
             each(&cloud, many, "spawn")?;
             made.add(0, count(many)? / began.elapsed().as_secs_f64());
-            shared.add(0, count(in_common(&cloud, many)?)?);
+            shared.add(0, count(in_common(&cloud, many, network)?)?);
             each(&cloud, many, "stop")?;
         }
         cloud.stop()?;
@@ -80,7 +80,7 @@ fn each(cloud: &Cloud, many: usize, order: &str) -> anyhow::Result<()> {
 }
 
 /// How many have a network namespace or an address that another one has, too.
-fn in_common(cloud: &Cloud, many: usize) -> anyhow::Result<usize> {
+fn in_common(cloud: &Cloud, many: usize, network: &str) -> anyhow::Result<usize> {
     let (mut api, mut seen, mut twice) = (Api::connect(cloud)?, HashSet::new(), 0);
     for n in 0..many {
         let name = format!("fleet:i{n}");
@@ -88,7 +88,10 @@ fn in_common(cloud: &Cloud, many: usize) -> anyhow::Result<usize> {
         let pid =
             detail["processes"]["app_pid"].as_u64().with_context(|| format!("no process of `{name}`"))?;
         let namespace = fs::read_link(format!("/proc/{pid}/ns/net")).context("a process is gone")?;
-        let own = addresses(pid)?.into_iter().chain([namespace.display().to_string()]);
+        let addresses = addresses(pid)?;
+        // Else nothing could be in common.
+        anyhow::ensure!(network != "routed" || !addresses.is_empty(), "`{name}` has no address");
+        let own = addresses.into_iter().chain([namespace.display().to_string()]);
         twice += own.filter(|own| !seen.insert(own.clone())).count();
     }
     Ok(twice)
