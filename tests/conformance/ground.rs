@@ -88,11 +88,6 @@ impl Ground {
         Self { level: name.to_owned(), driver, limits: level.limits }
     }
 
-    /// Whether another program makes the containers.
-    pub(crate) fn driver(&self) -> Option<&str> {
-        self.driver.as_deref()
-    }
-
     /// The level's name.
     pub(crate) fn level(&self) -> &str {
         &self.level
