@@ -88,6 +88,11 @@ impl Ground {
         Self { level: name.to_owned(), driver, limits: level.limits }
     }
 
+    /// Whether another program than the agent makes the containers.
+    pub(crate) fn is_driven(&self) -> bool {
+        self.driver.is_some()
+    }
+
     /// The level's name.
     pub(crate) fn level(&self) -> &str {
         &self.level

@@ -12,7 +12,9 @@ fn run(ground: &Ground) -> Shown {
     let tenants = codes.map(|code| format!("c{code}"));
     let server =
         ground.serve(include_str!("act.py"), "restart = \"never\"", &tenants.each_ref().map(|t| t.as_str()));
-    for code in codes {
+    // A driver tells a signal as such a status, and Insula reads it so.
+    let ambiguous = |code: &i32| ground.is_driven() && (129..=192).contains(code);
+    for code in codes.into_iter().filter(|code| !ambiguous(code)) {
         let name = format!("app:c{code}");
         act_and_end(&server, &name, "leave", &[("code", &code.to_string())]);
         let said = wait_until(&format!("the end of {name}"), || {
