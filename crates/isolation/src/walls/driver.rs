@@ -42,13 +42,15 @@ pub(crate) fn command(driver: Driver) -> Vec<String> {
     let program = format!("/{}", driver.as_str());
     let root = format!("--root={STATE}");
     // Control groups are the host's business; neither driver finds any that it may change.
-    let groups = match driver {
-        Driver::Runc => "--rootless=true",
-        Driver::Agent | Driver::Crun => "--cgroup-manager=disabled",
+    // Control groups are the host's business; neither driver finds any that it may change. runc warns of that, on the
+    // standard error of the workload if nothing else is said; what it fails at comes there all the same.
+    let own: &[&str] = match driver {
+        Driver::Runc => &["--rootless=true", "--log=/state/log"],
+        Driver::Agent | Driver::Crun => &["--cgroup-manager=disabled"],
     };
-    [&program, &root, groups, "run", "--no-new-keyring", "--bundle", BUNDLE, "guest"]
-        .map(ToOwned::to_owned)
-        .to_vec()
+    let run = ["run", "--no-new-keyring", "--bundle", BUNDLE, "guest"];
+    let all = [&program, &root].into_iter().map(String::as_str).chain(own.iter().copied()).chain(run);
+    all.map(ToOwned::to_owned).collect()
 }
 
 /// Builds the view around the program.
