@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use insula_linux::child;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
@@ -50,7 +51,8 @@ pub(crate) fn find(name: &str, named: Option<&Path>) -> Result<Program, String> 
 fn said(path: &Path) -> std::io::Result<String> {
     let mut command = Command::new(path);
     command.arg("--version").env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = command.spawn()?;
+    // It may be asked in the background when the daemon ends.
+    let mut child = child::ends_with_thread(&mut command).spawn()?;
     let ended = ends_in_time(child.id());
     if !matches!(ended, Ok(true)) {
         child.kill()?;

@@ -9,6 +9,8 @@ pub mod attempt;
 #[cfg(feature = "host")]
 pub mod cgroup;
 #[cfg(feature = "host")]
+pub mod child;
+#[cfg(feature = "host")]
 pub mod dontwait;
 pub mod identity;
 pub mod seccomp;

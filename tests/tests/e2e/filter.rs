@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use insula_tests::{Answer, Options, Place, Server};
+use insula_tests::{Answer, Options, Place, Server, skip};
 
-use crate::common::app;
+use crate::common::{app, lacks};
 
 /// Everything but new directories.
 const NO_MKDIR: &str = r#"{ "defaultAction": "SCMP_ACT_ALLOW",
@@ -25,8 +25,11 @@ fn with(file: Option<&str>, level: &str) -> Server {
 
 #[test]
 fn a_call_that_the_file_refuses_is_refused_and_the_rest_goes_on() {
-    for level in ["namespace", "container"] {
+    for level in ["namespace", "container", "gvisor"] {
         let free = with(None, level);
+        if let Some(why) = lacks(&free, level) {
+            skip!("{why}");
+        }
         free.get("sh:a", "/").expect(200);
         assert!(free.cli(&["logs", "sh:a"]).ok().stdout.contains("made"), "at {level} without the file");
         assert!(free.inspect("sh:a")["in_force"]["profile"].is_null());

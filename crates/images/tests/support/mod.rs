@@ -222,7 +222,10 @@ pub(crate) fn is_root() -> bool {
 /// Runs a program in a folder; its output, or what it complains about.
 pub(crate) fn run(dir: &Path, words: &[&str]) -> String {
     let mut command = std::process::Command::new(words[0]);
-    let output = command.args(&words[1..]).current_dir(dir).env("HOME", dir).output().unwrap();
+    // What somebody is logged in to is no part of a test.
+    let nobody = dir.join("no-auth.json");
+    command.args(&words[1..]).current_dir(dir).env("HOME", dir).env("REGISTRY_AUTH_FILE", nobody);
+    let output = command.output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(output.status.success(), "{words:?}: {}{}", text(&output.stdout), text(&output.stderr));
     text(&output.stdout)

@@ -191,6 +191,7 @@ mod tests {
           pids        3, not limited
           cpu quota   1.500 CPUs
           cpu weight  100
+          bandwidth   not limited
           open files  not limited
         "#);
     }

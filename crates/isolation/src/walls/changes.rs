@@ -18,6 +18,7 @@ use insula_spec::{Digest, Launch, Level};
 use sha2::{Digest as _, Sha256};
 
 use super::Shared;
+use super::idmap::IdMode;
 use super::prepare::own_dir;
 use super::view::CannotShow;
 use crate::contract::LaunchError;
@@ -46,10 +47,19 @@ fn place(launch: &Launch) -> PathBuf {
 }
 
 /// Refuses what cannot keep changes.
-pub(crate) fn check(launch: &Launch, level: Level, mounted: bool) -> Result<(), LaunchError> {
+pub(crate) fn check(
+    launch: &Launch,
+    level: Level,
+    (ids, mounted): (IdMode, bool),
+) -> Result<(), LaunchError> {
     let refused = |what, hint: &str| Err(LaunchError::Unenforceable { what, level, hint: hint.to_owned() });
     match level {
         _ if !launch.root.persistent => Ok(()),
+        // The tenant's directory belongs to an id over which this process has no rights.
+        Level::Container if matches!(ids, IdMode::Subordinate { .. }) => refused(
+            "persistent_root",
+            "run the daemon as root, or without a subordinate range, or remove the key",
+        ),
         Level::Container if mounted => {
             refused("disk_limit", "its changes lie in its directory: set `disk_limit_mode = \"soft\"`")
         }

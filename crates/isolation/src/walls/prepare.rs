@@ -97,7 +97,7 @@ pub(super) async fn prepare(
             _ => None,
         };
         let owner = launch.ids.map(|own| owner_in(kind, own, &ground));
-        let own = storage(kind, &launch, &ground, owner)?;
+        let own = storage((kind, shared.ids), &launch, &ground, owner)?;
         match launch.placement.socket.parent() {
             Some(dir) if kind.level == Level::Process => own_dir(dir, owner)?,
             _ => own_app_dir(&shared, &dir.app(), ids.map(|range| owner_in(kind, range, &ground)).or(owner))?,
@@ -126,7 +126,7 @@ pub(super) async fn prepare(
 
 /// The directories of the tenant: its data, changes to the root file system, volumes of the image.
 fn storage(
-    kind: Kind,
+    (kind, ids): (Kind, IdMode),
     launch: &Launch,
     ground: &Ground,
     owner: Option<(u32, u32)>,
@@ -136,7 +136,7 @@ fn storage(
         own_dir(&launch.data_dir, owner)?;
     }
     own.finish(&launch.data_dir)?;
-    changes::check(launch, kind.level, matches!(own, Own::Mount(_)))?;
+    changes::check(launch, kind.level, (ids, matches!(own, Own::Mount(_))))?;
     if let Some(dir) = &ground.changes {
         changes::prepare(launch, dir)?;
     }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! no file   the shell's launchpad is behind Insula's own list before it is known what to run
+//!           (at `gvisor` there is none: the guest's kernel takes the file's program)
 //! a file    the shell's launchpad is behind the opened list; the file's program comes last, right before the program
 //! ```
 //! The file is read at each start. Its digest is part of what walls are built around, so that another content never
@@ -30,6 +31,8 @@ pub(crate) fn list(level: Level, profile: Option<&Profile>, driver: Driver) -> R
             hint: "set `driver = \"agent\"` in `[levels.container]`, or remove `seccomp`".to_owned(),
         }),
         (Level::Container, None, Driver::Crun | Driver::Runc) => Ok(List::By(driver)),
+        // The calls of a guest are its own kernel's, and so is the filter.
+        (Level::Gvisor, _, _) => Ok(List::Own),
         (_, Some(_), _) => Ok(List::Opened),
         (_, None, _) => Ok(List::Own),
     }
@@ -86,11 +89,12 @@ impl FilterError {
 /// The operator's filter, if the launch names one.
 pub(crate) async fn of(level: Level, launch: &Launch) -> Result<Option<Profile>, LaunchError> {
     let Some(file) = launch.seccomp.clone() else { return Ok(None) };
-    if !matches!(level, Level::Namespace | Level::Container) {
+    if !matches!(level, Level::Namespace | Level::Container | Level::Gvisor) {
         return Err(LaunchError::Unenforceable {
             what: "seccomp",
             level,
-            hint: "set `isolation` to \"namespace\" or \"container\", or remove `seccomp`".to_owned(),
+            hint: "set `isolation` to \"namespace\", \"container\" or \"gvisor\", or remove `seccomp`"
+                .to_owned(),
         });
     }
     let read = tokio::task::spawn_blocking(move || {

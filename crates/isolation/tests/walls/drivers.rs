@@ -102,7 +102,8 @@ async fn it_is_reached_frozen_adopted_and_stopped() {
         let engine = home.engine(2);
         let adopted = adopt(&engine, &record, 0).await.unwrap();
         assert!(adopted.listening);
-        assert_ne!(adopted.sandbox.usage(), Usage::default());
+        // An ordinary user may have no control groups to count with.
+        assert!(!root() || adopted.sandbox.usage() != Usage::default());
         let exit = in_time(adopted.sandbox.stop(std::time::Duration::from_secs(10))).await;
         assert_eq!(exit, Exit::Code(3), "{driver:?}");
         home.nothing_left(&record);
@@ -127,6 +128,10 @@ async fn a_root_of_its_own_is_not_written_and_may_be_kept() {
             let source = RootSource::Directory(root.clone());
             let mut launch = Launch { root: Root { source, persistent, ..Root::default() }, ..launch };
             launch.env.push(("DATA".into(), launch.data_dir.display().to_string().into()));
+            if persistent && has_a_range() {
+                refuses_to_keep_a_root(&engine, &launch).await;
+                continue;
+            }
             let text = run(&engine, &launch, Level::Container).await;
             assert_eq!(text.lines().next(), Some(first), "{driver:?}, {persistent}: {text}");
             assert!(text.contains("data\n127.0.0.1 localhost"), "{driver:?}: {text}");

@@ -80,7 +80,7 @@ fn everything_else_holds_with_a_subordinate_range_too() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a part of other tests"]
 async fn ranged() {
-    if std::env::var_os("WALLS_RANGED").is_none() {
+    if !has_a_range() {
         return;
     }
     let home = Home::new();

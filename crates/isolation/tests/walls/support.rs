@@ -203,6 +203,17 @@ pub(crate) fn agent() -> OwnedFd {
     file.into()
 }
 
+/// Whether this is a part of another test, run as a user with a subordinate range.
+pub(crate) fn has_a_range() -> bool {
+    std::env::var_os("WALLS_RANGED").is_some()
+}
+
+/// The root of no container is kept for a user with a subordinate range.
+pub(crate) async fn refuses_to_keep_a_root(engine: &Engine, launch: &Launch) {
+    let error = try_start(engine, launch, Level::Container).await.map(|_| ()).unwrap_err();
+    assert!(matches!(error, LaunchError::Unenforceable { what: "persistent_root", .. }), "{error:?}");
+}
+
 pub(crate) async fn try_start(
     engine: &Engine,
     launch: &Launch,

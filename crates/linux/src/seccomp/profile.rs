@@ -200,12 +200,13 @@ aarch64 the older forms do not exist.
 const FILES: &str = "
 ## A file of one's own
 
-`seccomp = \"file.json\"` of a service names a filter of its own, at levels `namespace` and `container`: the object
+`seccomp = \"file.json\"` of a service names a filter of its own, at levels `namespace`, `container` and `gvisor`: the object
 `linux.seccomp` of the OCI runtime specification, as Docker and Podman write it, `archMap`, `includes` and `excludes`
 too. Both its filter and Insula's own list are installed, and the stricter of the two decides. So a file can refuse
 everything, and of what is refused above it can allow only the calls at the end of this section. Mounts, namespaces,
 other processes, keys, io_uring, kernel programs and the like stay refused whatever the file says, and `clone3` is
-answered with `ENOSYS`.
+answered with `ENOSYS`. At `gvisor` the guest's kernel has the file's filter alone: what passes it is asked of that kernel, not of
+the host's.
 
 | in the file | what it means here |
 | --- | --- |

@@ -395,7 +395,9 @@ impl ProblemKind {
             Self::HomePath(_) => "write the whole path, such as /home/me/app, or one relative to this file",
             Self::ImageLevel(_) => "set `isolation = \"container\"` or stronger, or remove `image`",
             Self::KeptReadOnly => "remove one of the two",
-            Self::SeccompLevel(_) => "set `isolation` to \"namespace\" or \"container\", or remove `seccomp`",
+            Self::SeccompLevel(_) => {
+                "set `isolation` to \"namespace\", \"container\" or \"gvisor\", or remove `seccomp`"
+            }
             Self::EmptyPath => "write a path, absolute or relative to this file",
             Self::MountForm(_) => {
                 "write \"/on/host:/inside\", with `:rw` behind it to allow writes; \

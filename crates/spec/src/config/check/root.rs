@@ -9,8 +9,8 @@ use super::Check;
 use crate::{Level, LevelChoice, Root, RootSource};
 
 impl Check<'_> {
-    /// A system call filter by the operator. What it says is read at each start. Only levels whose workloads make
-    /// calls of the host's kernel, behind a filter, have a place for one.
+    /// A system call filter by the operator. What it says is read at each start. Only levels with a kernel that takes
+    /// filters, and with a wall to put one behind, have a place for one.
     pub(super) fn seccomp(
         &mut self,
         given: Option<&Given<String>>,
@@ -18,7 +18,7 @@ impl Check<'_> {
     ) -> Option<PathBuf> {
         let given = given?;
         if let LevelChoice::Fixed(level) = isolation
-            && !matches!(level, Level::Namespace | Level::Container)
+            && !matches!(level, Level::Namespace | Level::Container | Level::Gvisor)
         {
             self.problem(&given.at, ProblemKind::SeccompLevel(level));
         }
