@@ -156,6 +156,10 @@ impl Engine {
     /// process ends in order.
     pub async fn close(&self) {
         self.pool.close().await;
+        let gvisor = Arc::clone(&self.gvisor);
+        if let Err(error) = tokio::task::spawn_blocking(move || gvisor.settle()).await {
+            tracing::warn!(%error, "a question to runsc may be left behind");
+        }
         if let Err(error) = cgroup::leave_host(&self.shared.layout, &self.shared.home_id) {
             tracing::warn!(%error, "a control group is left behind");
         }

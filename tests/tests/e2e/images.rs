@@ -78,8 +78,11 @@ fn the_image_of_a_configured_service_is_not_removed() {
 const OVER_TLS: &str = r#"
 ip link set lo up
 ip address add 10.9.9.9/32 dev lo
-openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -keyout key.pem -out cert.pem \
-    -subj "/CN=A registry of a test" -addext "subjectAltName=IP:10.9.9.9" 2>/dev/null
+key="-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
+openssl req -x509 $key -days 2 -keyout ca.key -out ca.pem -subj "/CN=An authority of a test" 2>/dev/null
+openssl req $key -keyout key.pem -out csr.pem -subj "/CN=A registry of a test" 2>/dev/null
+printf 'subjectAltName=IP:10.9.9.9\nbasicConstraints=CA:FALSE\n' >ext
+openssl x509 -req -in csr.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out cert.pem 2>/dev/null
 cat >registry.yml <<EOF
 version: 0.1
 log: {level: info}
@@ -98,7 +101,7 @@ skopeo --insecure-policy --tmpdir . copy -q --dest-tls-verify=false oci:layout:o
 echo "--- a stranger"
 "$INSULA" image pull 10.9.9.9:5000/team/app:1 2>&1 && exit 9
 echo "--- one who is vouched for"
-SSL_CERT_FILE=cert.pem "$INSULA" image pull 10.9.9.9:5000/team/app:1
+SSL_CERT_FILE=ca.pem "$INSULA" image pull 10.9.9.9:5000/team/app:1
 "#;
 
 #[test]

@@ -47,6 +47,11 @@ impl Gvisor {
             hint: SINGLE.to_owned(),
         })
     }
+
+    /// Waits for what [`Backend::glance`] began, so that nothing of it is left when this process ends. Blocks.
+    pub(crate) fn settle(&self) {
+        self.runsc.settle();
+    }
 }
 
 impl Backend for Gvisor {

@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::SystemTime;
 
 use insula_spec::Level;
@@ -38,12 +39,14 @@ pub(crate) struct Runsc {
     named: Option<PathBuf>,
     /// The last answer. Locked while a file is asked, so that it is asked once.
     known: Mutex<Option<Answer>>,
+    /// Who asks in the background.
+    asking: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Runsc {
     /// That at the place that the operator names, or the one of the system.
     pub(crate) fn new(named: Option<&Path>) -> Self {
-        Self { named: named.map(ToOwned::to_owned), known: Mutex::default() }
+        Self { named: named.map(ToOwned::to_owned), known: Mutex::default(), asking: Mutex::default() }
     }
 
     /// The program, if it is one that will do. Waits for its answer, where it has not given it yet.
@@ -70,12 +73,21 @@ impl Runsc {
             return self.get().map(drop);
         }
         let asked = Arc::clone(self);
-        std::thread::spawn(move || {
+        let asking = std::thread::spawn(move || {
             if let Err(e) = asked.get() {
                 tracing::warn!(level = %e.level, why = e.why, hint = e.hint, "a level cannot be used");
             }
         });
+        *self.asking.lock().unwrap_or_else(PoisonError::into_inner) = Some(asking);
         Ok(())
+    }
+
+    /// Waits for the answer that was asked for in the background.
+    pub(crate) fn settle(&self) {
+        let asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Err(_)) = asking.map(JoinHandle::join) {
+            tracing::warn!("the question for the version of runsc ended badly");
+        }
     }
 
     fn stamp(&self) -> Option<Stamp> {
