@@ -98,8 +98,9 @@ impl Services {
 
     /// It is not up in time.
     fn late(&self, name: &InstanceName) -> Sick {
-        let starting = self.status(name).filter(|status| status.observed == Observed::Starting);
-        let why = starting.and_then(|status| status.why);
+        // Its keeper may have given it up at the same moment.
+        let tried = |observed| matches!(observed, Observed::Starting | Observed::Stopping);
+        let why = self.status(name).filter(|status| tried(status.observed)).and_then(|status| status.why);
         Sick::TimedOut { why: why.unwrap_or_else(|| "it did not accept connections".to_owned()) }
     }
 
