@@ -222,10 +222,13 @@ pub(crate) fn is_root() -> bool {
 /// Runs a program in a folder; its output, or what it complains about.
 pub(crate) fn run(dir: &Path, words: &[&str]) -> String {
     let mut command = std::process::Command::new(words[0]);
-    // What somebody is logged in to is no part of a test.
-    let nobody = dir.join("no-auth.json");
-    std::fs::write(&nobody, "{}").unwrap();
-    command.args(&words[1..]).current_dir(dir).env("HOME", dir).env("REGISTRY_AUTH_FILE", nobody);
+    if ["skopeo", "buildah"].contains(&words[0]) {
+        // What somebody is logged in to is no part of a test.
+        let nobody = dir.join("no-auth.json");
+        std::fs::write(&nobody, "{}").unwrap();
+        command.env("REGISTRY_AUTH_FILE", nobody);
+    }
+    command.args(&words[1..]).current_dir(dir).env("HOME", dir);
     let output = command.output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(output.status.success(), "{words:?}: {}{}", text(&output.stdout), text(&output.stderr));
