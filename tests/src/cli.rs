@@ -1,8 +1,11 @@
 //! Running `insula` as a user would.
 
 use std::ffi::OsStr;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+
+use crate::wait_until;
 
 /// The program under test: `INSULA_BIN`, or what the workspace built.
 #[must_use]
@@ -65,7 +68,14 @@ impl Answer {
     /// The same with another program.
     #[must_use]
     pub fn of_program(program: &Path, home: &Path, arguments: &[&str]) -> Self {
-        command_of(program, home, arguments).output().unwrap().into()
+        // A copy that was just made is open for writing as long as another test is between fork and execve.
+        let output = wait_until("the program is no longer written to", || {
+            match command_of(program, home, arguments).output() {
+                Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => None,
+                output => Some(output),
+            }
+        });
+        output.unwrap().into()
     }
 
     /// Fails the test unless the exit code is 0.

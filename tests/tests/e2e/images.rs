@@ -77,6 +77,8 @@ fn the_image_of_a_configured_service_is_not_removed() {
 /// image is pushed, and pulled with and without the authority that vouches for the certificate.
 const OVER_TLS: &str = r#"
 ip link set lo up
+echo "{}" >auth.json
+export REGISTRY_AUTH_FILE="$PWD/auth.json"
 ip address add 10.9.9.9/32 dev lo
 key="-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
 openssl req -x509 $key -days 2 -keyout ca.key -out ca.pem -subj "/CN=An authority of a test" 2>/dev/null
