@@ -145,6 +145,17 @@ impl Own {
             Self::Mount(_) => Ok(()),
         }
     }
+
+    /// The mount, once.
+    pub(crate) fn take_mount(&mut self) -> Option<OwnedFd> {
+        match std::mem::replace(self, PLAIN) {
+            Self::Mount(mount) => Some(mount),
+            Self::Plain(steps) => {
+                *self = Self::Plain(steps);
+                None
+            }
+        }
+    }
 }
 
 /// Puts up the bound for a launch, or refuses it.

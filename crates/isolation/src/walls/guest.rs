@@ -17,20 +17,17 @@
 //! guest binds each `/own/N` to its place, inside the root: a link in an image leads nowhere else.
 
 use std::io;
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
 
 use insula_frames::{
     GUEST_AGENT, GUEST_ROOT, GuestPlan, Ids, LaunchPlan, Probe, Role, RootPlan, ViewOp, ViewPlan,
 };
 use insula_spec::{IdRange, Launch, Level, Limits, Network};
 
-use super::Shared;
-use super::borrow;
-use super::oci;
+use super::bundle::Bound;
 use super::root::{self, Ground};
-use super::view::{self, CannotShow, MEETING, Place, Step, View};
-use crate::disk::Own;
+use super::staged::{self, Staged};
+use super::view::{self, CannotShow, MEETING, Place, View};
+use super::{Shared, oci};
 use crate::programs;
 
 const PROGRAM: &str = "/runsc";
@@ -42,9 +39,6 @@ const OWN: &str = "/own";
 const SYSTEM: &str = "/system";
 
 const MIB: u64 = 1 << 20;
-
-/// Files that a guest with layers gets beside them.
-const NAMES: [&str; 3] = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
 
 /// What the program around a guest may take beside what the guest does: its own threads, and a few for each process in
 /// there, which stands for one of the host.
@@ -111,7 +105,7 @@ pub(crate) fn wall(shared: &Shared, network: Network) -> Result<LaunchPlan, Cann
     ops.push(ViewOp::Agent { target: format!("{GUEST}{GUEST_AGENT}") });
     ops.extend(shared_tmpfs(OWN, MIB));
     ops.push(view::tmpfs(&format!("{GUEST}{SYSTEM}"), 0o755, MIB));
-    ops.extend(view::system(network).into_iter().filter_map(of_guest));
+    ops.extend(staged::system(&format!("{GUEST}{SYSTEM}"), network));
     let view = ViewPlan {
         hostname: "localhost".to_owned(),
         root: RootPlan::Memory,
@@ -151,149 +145,31 @@ fn bare(launch: &Launch, read_only: bool) -> ViewPlan {
 pub(crate) fn build(shared: &Shared, launch: &Launch, place: Place<'_>) -> Result<View, CannotShow> {
     let (bottom, mounts) = root::bottom(shared, place.ground, place.agent)?;
     let layered = bottom != RootPlan::Memory;
-    let kernel = |target: &str| ViewOp::Bind {
-        source: target.to_owned(),
-        target: target.to_owned(),
-        read_only: false,
-        optional: false,
-    };
+    let dev = Bound { source: "/dev".to_owned(), target: "/dev".to_owned(), read_only: false };
     let mut inside = bare(launch, launch.root.read_only || !layered);
     inside.ops = vec![
         ViewOp::Proc { target: "/proc".to_owned() },
-        kernel("/dev"),
+        bind(dev),
         view::tmpfs("/dev/shm", 0o1777, 64 * MIB),
         view::tmpfs("/tmp", 0o1777, 256 * MIB),
     ];
     let mut plan = bare(launch, false);
-    let mut show = Showing { mounts, ops: Vec::new(), inside: &mut inside.ops };
+    let mut staged = Staged::new(OWN, mounts);
     if layered {
         if launch.root.read_only {
-            show.inside.push(view::tmpfs("/run", 0o1777, 64 * MIB));
+            inside.ops.push(view::tmpfs("/run", 0o1777, 64 * MIB));
         }
-        show.named_files(launch);
+        staged.names(launch.network);
         plan.guest = Some((format!("{GUEST}{GUEST_ROOT}"), bottom));
     }
-    show.bind(shared, launch, place)?;
-    let Showing { mounts, ops, .. } = show;
-    plan.ops = ops;
-    Ok(View { plan, mounts, inside: Some(inside) })
+    staged.files(shared, launch, place)?;
+    plan.ops = staged.ops;
+    inside.ops.extend(staged.bounds.into_iter().map(bind));
+    Ok(View { plan, mounts: staged.mounts, inside: Some(inside) })
 }
 
-/// A step that shows the host's system, to the guest; `None` for what the guest's kernel brings.
-fn of_guest(op: ViewOp) -> Option<ViewOp> {
-    let inside = |target: &str| format!("{GUEST}{SYSTEM}{target}");
-    match op {
-        ViewOp::Bind { source, target, read_only, optional } if !target.starts_with("/dev") => {
-            Some(ViewOp::Bind { source, target: inside(&target), read_only, optional })
-        }
-        ViewOp::Symlink { target, to } if !target.starts_with("/dev") => {
-            Some(ViewOp::Symlink { target: inside(&target), to })
-        }
-        ViewOp::File { target, content } => Some(ViewOp::File { target: inside(&target), content }),
-        _ => None,
-    }
-}
-
-/// Something to mount this on.
-fn place_for(source: &Path, at: &Path) -> ViewOp {
-    let target = at.to_string_lossy().into_owned();
-    match source.is_dir() {
-        true => ViewOp::Dir { target, mode: 0o755 },
-        false => ViewOp::File { target, content: Vec::new() },
-    }
-}
-
-/// What is shown, and how the agent in the guest gets it to its place.
-struct Showing<'a> {
-    mounts: Vec<OwnedFd>,
-    ops: Vec<ViewOp>,
-    inside: &'a mut Vec<ViewOp>,
-}
-
-impl Showing<'_> {
-    /// What the agent in the guest does with what lies at `at`.
-    fn place(&mut self, at: &str, target: &str, read_only: bool) {
-        let (source, target) = (at.to_owned(), target.to_owned());
-        self.inside.push(ViewOp::Bind { source, target, read_only, optional: false });
-    }
-
-    /// Names of the network, beside a root that has others.
-    fn named_files(&mut self, launch: &Launch) {
-        for op in view::names().into_iter().chain([view::resolver(launch.network)]) {
-            let (op, target) = match op {
-                ViewOp::File { target, content } if NAMES.contains(&target.as_str()) => {
-                    (ViewOp::File { target: format!("{OWN}{target}"), content }, target)
-                }
-                ViewOp::Bind { source, target, read_only, .. } if Path::new(&source).exists() => {
-                    let at = format!("{OWN}{target}");
-                    (ViewOp::Bind { source, target: at, read_only, optional: false }, target)
-                }
-                _ => continue,
-            };
-            self.ops.push(op);
-            self.place(&format!("{OWN}{target}"), &target, true);
-        }
-    }
-
-    /// What the workload sees of the host's files, each at a place of its own.
-    fn bind(&mut self, shared: &Shared, launch: &Launch, place: Place<'_>) -> Result<(), CannotShow> {
-        let mut own = match place.own {
-            Own::Plain(_) => None,
-            Own::Mount(mount) => Some(mount),
-        };
-        // What the host could not give to the user of the guest, the agent does.
-        let give = !shared.privileged() || place.ground.user.is_some();
-        let mut last: Option<(PathBuf, PathBuf)> = None;
-        let mut masked: Vec<(PathBuf, PathBuf)> = Vec::new();
-        let steps = view::steps(launch, place.app_dir, place.ground, &shared.hidden);
-        for (n, step) in steps.into_iter().enumerate() {
-            // A mask lies in what was shown before it.
-            let moved = |target: &Path| match &last {
-                Some((was, is)) => {
-                    target.strip_prefix(was).map_or_else(|_| target.to_owned(), |rest| is.join(rest))
-                }
-                None => target.to_owned(),
-            };
-            match step {
-                Step::Show(mut shown) => {
-                    let target = shown.target.clone();
-                    let tenants = !shown.read_only && shown.source == launch.data_dir;
-                    let meeting = target == Path::new(MEETING);
-                    if meeting {
-                        // The agent outside looks there for the socket.
-                        self.ops.push(view::open(shared, &shown, &mut self.mounts)?);
-                    }
-                    // The guest cannot make a place to mount on in what it shows read-only.
-                    let under =
-                        masked.iter().find_map(|(was, is)| Some(is.join(target.strip_prefix(was).ok()?)));
-                    self.ops.extend(under.map(|place| place_for(&shown.source, &place)));
-                    let at = format!("{OWN}/{n}");
-                    self.place(&at, &target.to_string_lossy(), shown.read_only);
-                    shown.target = PathBuf::from(&at);
-                    last = Some((target, shown.target.clone()));
-                    match own.take_if(|_| tenants) {
-                        Some(mount) => {
-                            self.mounts.push(mount);
-                            self.ops.push(ViewOp::Attach { target: at.clone(), dir: true });
-                        }
-                        None => self.ops.push(view::open(shared, &shown, &mut self.mounts)?),
-                    }
-                    if let (Some(ids), Some(mount), false) = (place.shown_by, self.mounts.last(), meeting) {
-                        borrow::show(mount, ids, shown.read_only)
-                            .map_err(|source| CannotShow { path: shown.source.clone(), source })?;
-                    }
-                    if give && (tenants || meeting) {
-                        self.ops.push(ViewOp::Own { target: at });
-                    }
-                }
-                Step::MaskDir(target) => {
-                    let at = moved(&target);
-                    self.ops.push(view::tmpfs(&at.to_string_lossy(), 0o755, MIB));
-                    masked.push((target, at));
-                }
-                Step::MaskFile(target) => self.ops.push(view::null_over(&moved(&target))),
-            }
-        }
-        Ok(())
-    }
+/// What the agent in the guest does with something that lies in its view.
+fn bind(bound: Bound) -> ViewOp {
+    let Bound { source, target, read_only } = bound;
+    ViewOp::Bind { source, target, read_only, optional: false }
 }

@@ -30,6 +30,7 @@ mod routed;
 mod rundir;
 mod sandbox;
 mod shell;
+mod staged;
 pub(crate) mod sweep;
 mod user;
 pub(crate) mod view;

@@ -106,17 +106,14 @@ pub(crate) struct Place<'a> {
 }
 
 /// Builds the view of one launch.
-pub(crate) fn build(shared: &Shared, launch: &Launch, place: Place<'_>) -> Result<View, CannotShow> {
+pub(crate) fn build(shared: &Shared, launch: &Launch, mut place: Place<'_>) -> Result<View, CannotShow> {
     if guest::is_guest(place.level) {
         return guest::build(shared, launch, place);
     }
     if let Some(driver) = place.driver {
         return driver::build(shared, launch, place, driver);
     }
-    let mut own = match place.own {
-        Own::Plain(_) => None,
-        Own::Mount(mount) => Some(mount),
-    };
+    let mut own = place.own.take_mount();
     let (bottom, mut mounts) = root::bottom(shared, place.ground, place.agent)?;
     let mut ops = match &bottom {
         RootPlan::Memory => system(launch.network),
