@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
-use insula_tests::{Answer, Place, Server};
+use insula_tests::{Answer, Place, Server, is_root, program, system_program};
 
 use crate::common::app;
 
@@ -70,6 +71,58 @@ fn the_image_of_a_configured_service_is_not_removed() {
         "{refused:?}"
     );
     rm(&["--force"]).ok();
+}
+
+/// A registry at an address that is not of the loopback, so that it has to speak TLS: in a network of the test's own. The
+/// image is pushed, and pulled with and without the authority that vouches for the certificate.
+const OVER_TLS: &str = r#"
+ip link set lo up
+ip address add 10.9.9.9/32 dev lo
+echo "{}" >auth.json
+key="-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
+openssl req -x509 $key -days 2 -keyout ca.key -out ca.pem -subj "/CN=An authority of a test" 2>/dev/null
+openssl req $key -keyout key.pem -out csr.pem -subj "/CN=A registry of a test" 2>/dev/null
+printf 'subjectAltName=IP:10.9.9.9\nbasicConstraints=CA:FALSE\n' >ext
+openssl x509 -req -in csr.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out cert.pem 2>/dev/null
+cat >registry.yml <<EOF
+version: 0.1
+log: {level: info}
+storage: {filesystem: {rootdirectory: $PWD/registry}}
+http: {addr: "10.9.9.9:5000", tls: {certificate: $PWD/cert.pem, key: $PWD/key.pem}}
+EOF
+umoci --log=error init --layout layout
+umoci --log=error new --image layout:one
+umoci --log=error insert --rootless --image layout:one rootfs /
+mkfifo said
+OTEL_TRACES_EXPORTER=none docker-registry serve registry.yml >/dev/null 2>said &
+trap "kill $!" EXIT
+# Only the registry holds the other end: should it die, this ends too.
+exec 3<said
+grep -m 1 "listening on" <&3
+cat <&3 >/dev/null &
+# Nobody's login; the registry itself would take this for a part of its configuration.
+export REGISTRY_AUTH_FILE="$PWD/auth.json"
+skopeo --insecure-policy --tmpdir . copy -q --dest-tls-verify=false oci:layout:one docker://10.9.9.9:5000/team/app:1
+echo "--- a stranger"
+"$INSULA" image pull 10.9.9.9:5000/team/app:1 2>&1 && exit 9
+echo "--- one who is vouched for"
+SSL_CERT_FILE=ca.pem "$INSULA" image pull 10.9.9.9:5000/team/app:1
+"#;
+
+#[test]
+fn an_image_is_pulled_over_tls_from_whom_an_authority_vouches_for() {
+    let place = Place::new();
+    rootfs(&place);
+    let mut command = Command::new(system_program("unshare").unwrap());
+    if !is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command.args(["--net", "sh", "-euc", OVER_TLS]).current_dir(place.path());
+    command.env("INSULA", program()).env("INSULA_HOME", place.home()).env_remove("SSL_CERT_FILE");
+    let answer = Answer::from(command.output().unwrap()).ok();
+    let (stranger, believed) = answer.stdout.split_once("--- one who is vouched for").unwrap();
+    assert!(stranger.contains("certificate") && !stranger.contains(" pulled"), "{stranger}");
+    assert!(believed.contains("10.9.9.9:5000/team/app:1 pulled"), "{answer:?}");
 }
 
 #[test]
