@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use insula_tests::{Place, Server, is_root, skip};
+use insula_tests::{Answer, Place, Server, is_root, skip};
 
 use crate::common::{app, lacks, number};
 
@@ -100,4 +100,34 @@ fn a_persistent_root_survives_sleep_restart_and_a_crash_of_the_daemon() {
         server.cli(&["restart", "web:a"]).ok();
         assert_eq!(starts(), expected);
     }
+}
+
+/// A name is looked up at each start, and never changes what runs.
+#[test]
+fn an_image_under_an_old_name_counts_from_the_next_start() {
+    let place = Place::new();
+    let Some(root) = rootfs(&place) else { skip!("no /bin/busybox (package busybox-static)") };
+    let config = "[service.web]\ncommand = \"httpd -f -p {port} -h /srv\"\nimage = \"own/web:1\"\n\
+                  isolation = \"container\"\n[instances]\nweb = [\"a\", \"b\"]\n";
+    let home = place.home();
+    let load = |text: &str| {
+        fs::write(root.join("srv/index.html"), text).unwrap();
+        Answer::of(&home, &["image", "load", root.to_str().unwrap(), "--name", "own/web:1"]).ok();
+    };
+    load("one");
+    let server = Server::with(place, config, &insula_tests::Options::default());
+    if let Some(why) = lacks(&server, "container") {
+        skip!("container: {why}");
+    }
+    let page = |tenant: &str| server.get(tenant, "/index.html").expect(200).text();
+    assert_eq!(page("web:a"), "one");
+    load("two");
+    // What runs from the old one keeps it, with or without a name.
+    Answer::of(&home, &["image", "gc"]).ok();
+    server.cli(&["restart", "web:b"]).ok();
+    assert_eq!((page("web:a"), page("web:b")), ("one".to_owned(), "two".to_owned()));
+    server.cli(&["restart", "web:a"]).ok();
+    assert_eq!(page("web:a"), "two");
+    Answer::of(&home, &["image", "gc"]).ok();
+    assert_eq!(fs::read_dir(home.join("images/layers")).unwrap().count(), 1, "the old layer is still there");
 }
