@@ -152,7 +152,7 @@ fn together(insula: &Path, extent: Extent, wanted: impl Fn(&str) -> bool) -> any
     let mut cloud = cloud::Cloud::start(insula)?;
     // First: what load leaves behind in an allocator would hide the growth.
     if wanted("memory") {
-        memory::measure(&mut cloud, extent)?.iter().try_for_each(show)?;
+        memory::measure(insula, &mut cloud, extent)?.iter().try_for_each(show)?;
     }
     if wanted("proxy") {
         proxy::measure(&cloud, extent)?.iter().try_for_each(show)?;

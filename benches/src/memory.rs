@@ -1,6 +1,8 @@
 //! What an instance costs beside the application itself, as slopes: between two numbers of instances, so that
 //! what is there once does not count.
 
+use std::path::Path;
+
 use anyhow::Context;
 use insula_spec::InstanceName;
 use insula_store::{Change, Event, EventKind, Store, Wanted};
@@ -11,15 +13,35 @@ use crate::{Extent, process};
 
 /// Seconds over which idleness is watched.
 const WATCHED: u32 = 10;
+/// A configuration with no instance.
+const UNTOUCHED: &str = r#"
+[settings]
+data_dir = "./data"
+port = 0
+
+[service.many]
+command = "./insula-bench app"
+isolation = "namespace"
+"#;
 
 /// Memory and processor time of the daemon: idle, with sleeping instances, with running ones.
-pub(crate) fn measure(cloud: &mut Cloud, extent: Extent) -> anyhow::Result<Vec<Table>> {
-    let idle = process::pss_of(&cloud.pids()?)?;
-    let mut sleeping = Table::new("memory of the daemon", "KiB PSS", &["idle", "for each sleeping instance"]);
-    sleeping.add(0, idle);
-    sleeping.add(1, asleep(cloud, extent)?);
+pub(crate) fn measure(insula: &Path, cloud: &mut Cloud, extent: Extent) -> anyhow::Result<Vec<Table>> {
+    let subjects = ["nothing ran yet", "eleven instances were started", "for each sleeping instance"];
+    let mut sleeping = Table::new("memory of the idle daemon", "KiB PSS", &subjects);
+    sleeping.add(0, untouched(insula)?);
+    sleeping.add(1, process::pss_of(&cloud.pids()?)?);
+    sleeping.add(2, asleep(cloud, extent)?);
     let (running, quiet) = running(cloud, extent)?;
     Ok(vec![sleeping, running, quiet])
+}
+
+/// A daemon with a service that nobody has asked for yet.
+fn untouched(insula: &Path) -> anyhow::Result<f64> {
+    let cloud = Cloud::with(insula, UNTOUCHED, &[])?;
+    cloud.until_shells_wait()?;
+    let memory = process::pss_of(&cloud.pids()?)?;
+    cloud.stop()?;
+    Ok(memory)
 }
 
 /// Growth for each instance that sleeps: known to a daemon that was started with so many, and more.
@@ -34,7 +56,7 @@ fn asleep(cloud: &mut Cloud, extent: Extent) -> anyhow::Result<f64> {
 }
 
 /// Writes instances into the store that sleep, as if they had run once.
-fn remember(path: &std::path::Path, from: usize, to: usize) -> anyhow::Result<()> {
+fn remember(path: &Path, from: usize, to: usize) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let store = Store::open(path).await?;

@@ -1,13 +1,17 @@
 //! Threads that carry connections, each with all of a connection's life on it.
 //!
 //! ```text
-//! accept ──► the hand with the fewest connections ──► its own reactor, timers and tasks
-//!                                                          │ lease, log line
-//!                                                          ▼
-//!                                                     everybody else's runtime
+//! accept ──► of the hands in use, the one with the fewest ──► its own reactor, timers and tasks
+//!                                                                  │ lease, log line
+//!                                                                  ▼
+//!                                                             everybody else's runtime
 //! ```
 //! Threads that share their tasks wake each other whenever one of them has two: with few connections that was a
 //! tenth of a request's processor time. Here a connection never moves, and nobody is woken for it.
+//!
+//! Another hand is only used when the others have their fill. A few connections spread over several hands leave each of
+//! them without work after every request, and their workloads too: going to sleep and being woken then costs a workload
+//! more than its answer.
 
 use std::future::Future;
 use std::io;
@@ -20,6 +24,8 @@ use tokio_util::task::TaskTracker;
 
 /// Most hands, whatever the host has.
 const HANDS_MAX: usize = 16;
+/// Connections for which one hand more is used: as many busy ones keep a hand at work.
+const FILL: usize = 16;
 
 /// Threads that cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -70,20 +76,26 @@ impl Hands {
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        let least = |crew: &'_ Arc<Crew>| {
-            let hand = crew.hands.iter().min_by_key(|hand| hand.carries.load(Ordering::Relaxed))?;
-            Some((hand.runtime.clone(), Carried::by(hand)))
-        };
-        match self.0.as_ref().and_then(least) {
+        match self.0.as_ref().and_then(|crew| crew.least()) {
             None => drop(tracker.spawn(async move { begin().await })),
-            Some((runtime, carried)) => {
+            Some(hand) => {
+                let carried = Carried::by(hand);
                 let task = async move {
                     let _carried = carried;
                     begin().await;
                 };
-                drop(tracker.spawn_on(task, &runtime));
+                drop(tracker.spawn_on(task, &hand.runtime));
             }
         }
+    }
+}
+
+impl Crew {
+    /// Of as many hands as all connections need, the one with the fewest.
+    fn least(&self) -> Option<&Hand> {
+        let carries = |hand: &Hand| hand.carries.load(Ordering::Relaxed);
+        let all: usize = self.hands.iter().map(carries).sum();
+        self.hands.iter().take(all / FILL + 1).min_by_key(|hand| carries(hand))
     }
 }
 
@@ -138,17 +150,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn connections_are_shared_out_evenly_and_leave_room_behind() {
+    async fn a_hand_has_its_fill_before_another_is_used_and_all_have_as_many() {
         let (hands, tracker) = (Hands::start().unwrap(), TaskTracker::new());
         let count = hands.0.as_ref().unwrap().hands.len();
         let (told, mut threads) = mpsc::unbounded_channel();
-        let ends: Vec<_> = (0..count).map(|_| begin(&hands, &tracker, &told)).collect();
-        let mut seen = std::collections::HashSet::new();
-        for _ in 0..count {
-            seen.insert(threads.recv().await.unwrap());
+        let mut ends = Vec::new();
+        let mut seen = std::collections::HashMap::new();
+        for used in 1..=count {
+            for _ in 0..FILL {
+                ends.push(begin(&hands, &tracker, &told));
+                *seen.entry(threads.recv().await.unwrap()).or_insert(0) += 1;
+            }
+            assert_eq!(seen.len(), used, "after {} connections", used * FILL);
         }
-        assert_eq!(seen.len(), count, "some hand has two");
-        assert!(!seen.contains(&thread::current().id()));
+        assert!(seen.values().all(|carried| *carried == FILL), "{seen:?}");
+        assert!(!seen.contains_key(&thread::current().id()));
         drop(ends);
         tracker.close();
         tracker.wait().await;
