@@ -15,7 +15,7 @@ fn every_level_of_this_host_keeps_what_it_promises() {
     let place = Place::new();
     let report = Answer::of(&place.home(), &["verify", "--json"]).ok().json();
     let rows = report["probes"].as_array().unwrap();
-    assert!(rows.len() >= 30, "{} attempts", rows.len());
+    assert!(rows.len() >= 31, "{} attempts", rows.len());
     for row in rows {
         for cell in row["levels"].as_array().unwrap() {
             let (level, verdict) = (cell["level"].as_str().unwrap(), cell["verdict"].as_str().unwrap());
@@ -34,6 +34,8 @@ fn every_level_of_this_host_keeps_what_it_promises() {
     let by_limits = if cgroups_writable() { "stopped" } else { "skipped" };
     assert_eq!(verdict(&report, "fork-bomb", "namespace"), by_limits);
     assert_eq!(verdict(&report, "outlive", "namespace"), "stopped");
+    assert_eq!(verdict(&report, "disk-fill", "process"), "open", "what a tenant keeps there is only counted");
+    assert_eq!(verdict(&report, "disk-fill", "namespace"), if is_root() { "stopped" } else { "skipped" });
 }
 
 #[test]

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use insula_linux::attempt;
 
-use super::inside::VERB;
-use super::probes::{MEMORY_MB, PIDS, Probe};
+use super::inside::{DATA, VERB};
+use super::probes::{DISK_MB, MEMORY_MB, PIDS, Probe};
 
 /// How long a connection, and an answer on it, may take; what is dropped on the way would hang.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -42,6 +42,7 @@ pub(super) fn make(probe: Probe, target: &str) -> io::Result<String> {
         Probe::SetUserId => set_user_id(target),
         Probe::ForkBomb => fork_bomb(),
         Probe::MemoryBomb => memory_bomb(),
+        Probe::DiskFill => disk_fill(),
         Probe::Outlive => outlive(target),
         _ => plain(probe).map(|()| "done".to_owned()),
     }
@@ -175,6 +176,17 @@ fn memory_bomb() -> io::Result<String> {
     }
     let sum: usize = blocks.iter().map(|block| usize::from(block[block.len() - 1])).sum();
     Ok(format!("{} MiB held (check {sum})", blocks.len()))
+}
+
+/// Twice of what it may keep, to the disk and not only to memory; gone afterwards.
+fn disk_fill() -> io::Result<String> {
+    let dir = std::env::var_os(DATA).map_or_else(std::env::temp_dir, PathBuf::from);
+    let path = dir.join(format!("insula-probe-fill-{}", std::process::id()));
+    let mut file = fs::File::create(&path)?;
+    let block = vec![b'x'; 1 << 20];
+    let written = (0..2 * DISK_MB).try_for_each(|_| file.write_all(&block)).and_then(|()| file.sync_all());
+    fs::remove_file(&path)?;
+    written.map(|()| format!("{} MiB written", 2 * DISK_MB))
 }
 
 /// Starts a process in a session of its own that nobody waits for, with the word on its command line.

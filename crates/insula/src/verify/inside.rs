@@ -23,6 +23,8 @@ use crate::printer::Printer;
 
 /// The name of the hidden verb.
 pub(crate) const VERB: &str = "probe";
+/// The variable that names its data directory.
+pub(super) const DATA: &str = "DATA";
 /// The file that a neighbour keeps in its data directory.
 pub(super) const KEPT: &str = "kept";
 /// Longest request line, in bytes.
@@ -88,7 +90,7 @@ pub(crate) fn run(args: ProbeArgs, printer: Printer) -> anyhow::Result<ExitCode>
 /// Answers one request after another.
 fn serve() -> anyhow::Result<()> {
     let port = std::env::var("PORT").context("`PORT` is not set")?.parse::<u16>().context("`PORT`")?;
-    if let Some(dir) = std::env::var_os("DATA") {
+    if let Some(dir) = std::env::var_os(DATA) {
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);
         options.open(Path::new(&dir).join(KEPT)).context("cannot write to the data directory")?;

@@ -20,6 +20,7 @@ use std::time::SystemTime;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
+use insula_isolation::DiskProbe;
 use insula_spec::Level;
 
 pub(crate) use inside::{Outcome, ProbeArgs, VERB as PROBE_VERB, run as probe};
@@ -74,13 +75,18 @@ pub(crate) async fn run(home: &Home, args: VerifyArgs, printer: Printer) -> anyh
 /// Which levels to try, and which cannot be.
 fn choose(found: &[LevelFound], asked: &[Level]) -> anyhow::Result<(Vec<Tried>, Vec<Absent>)> {
     let (mut tried, mut absent) = (Vec::new(), Vec::new());
+    let disk = DiskProbe::of(&std::env::temp_dir());
+    let hard = disk.project.is_ok() || disk.image.is_ok();
     for one in found {
         let level: Level = one.level.parse()?;
         if !asked.is_empty() && !asked.contains(&level) {
             continue;
         }
         match &one.why_not {
-            None => tried.push(Tried { level, limits: one.limits.is_some() }),
+            None => {
+                let disk = hard && level.satisfies(Level::Namespace);
+                tried.push(Tried { level, limits: one.limits.is_some(), disk });
+            }
             Some(why) => {
                 absent.push(Absent { level: one.level.clone(), why: why.clone(), hint: one.hint.clone() })
             }
@@ -104,6 +110,9 @@ async fn cell(scene: &Scene, probe: Probe, tried: Tried) -> anyhow::Result<Cell>
         |why: &str| Ok(Cell { level, verdict: Verdict::Skipped, detail: why.to_owned(), control: None });
     if probe.needs_limits() && !tried.limits {
         return skipped("limits cannot be set here; one that is asked for refuses the start");
+    }
+    if probe == Probe::DiskFill && level.satisfies(Level::Namespace) && !tried.disk {
+        return skipped("what a tenant keeps is only counted here, as `insula doctor` tells");
     }
     let root = rustix::process::geteuid().is_root();
     if probe == Probe::SetUserId && !root {

@@ -65,6 +65,8 @@ pub(crate) enum Probe {
     ForkBomb,
     /// Uses more memory than it may.
     MemoryBomb,
+    /// Writes more than it may keep.
+    DiskFill,
     /// Leaves a process behind that outlives the stop.
     Outlive,
 }
@@ -73,6 +75,8 @@ pub(crate) enum Probe {
 pub(super) const PIDS: usize = 48;
 /// How much memory, in MiB.
 pub(super) const MEMORY_MB: usize = 96;
+/// How much of the disk, in MiB.
+pub(super) const DISK_MB: usize = 32;
 
 /// What an attempt is aimed at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,7 +136,7 @@ const fn about(id: &'static str, what: &'static str, by: By, aim: Aim) -> About 
 
 /// In the order of [`Probe`].
 #[rustfmt::skip]
-const ABOUT: [About; 30] = [
+const ABOUT: [About; 31] = [
     about("neighbour-process", "see a neighbour's processes", By::Walls, Aim::Word),
     about("neighbour-memory", "open a neighbour's memory", By::Ids, Aim::Pid),
     about("neighbour-signal", "signal a neighbour", By::Ids, Aim::Pid),
@@ -162,6 +166,7 @@ const ABOUT: [About; 30] = [
     about("clock", "set the clock", By::Ids, Aim::Nothing),
     about("fork-bomb", "start more processes than its limit", By::Always, Aim::Nothing),
     about("memory-bomb", "use more memory than its limit", By::Always, Aim::Nothing),
+    about("disk-fill", "write more than its disk limit", By::Walls, Aim::Nothing),
     about("outlive", "leave a process that outlives the stop", By::Always, Aim::Mark),
 ];
 

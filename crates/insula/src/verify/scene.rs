@@ -3,6 +3,7 @@
 //! ```text
 //! LEVEL:neighbour   what the attempts are after
 //! LEVEL:spy         makes them, behind the wall
+//! LEVEL-disk:spy    fills its own disk; where a limit is hard, that may be no directory of the host
 //! this process      makes them without a wall, as the control; holds what the host has to be reached
 //! ```
 
@@ -19,8 +20,8 @@ use anyhow::Context;
 use insula_api::Client;
 use insula_spec::{InstanceName, Level};
 
-use super::inside::{self, KEPT, Outcome, VERB};
-use super::probes::{Aim, MEMORY_MB, PIDS, Probe};
+use super::inside::{self, DATA, KEPT, Outcome, VERB};
+use super::probes::{Aim, DISK_MB, MEMORY_MB, PIDS, Probe};
 use crate::stage::http::Place;
 use crate::stage::{Files, Server};
 
@@ -30,6 +31,8 @@ pub(super) struct Tried {
     pub(super) level: Level,
     /// Whether limits can be set at it.
     pub(super) limits: bool,
+    /// Whether a limit on what it keeps on the disk is hard.
+    pub(super) disk: bool,
 }
 
 /// Everything that attempts are aimed at; gone with it.
@@ -72,10 +75,12 @@ impl Scene {
         self.server.client()
     }
 
-    /// Wakes both instances of a level.
+    /// Wakes the instances of a level.
     pub(super) async fn wake(&self, level: Level) -> anyhow::Result<()> {
-        for id in ["neighbour", "spy"] {
-            self.client().spawn(&name(level, id)?, None).await?;
+        for name in
+            [name(level, "neighbour")?, name(level, "spy")?, format!("{}:spy", with_disk(level)).parse()?]
+        {
+            self.client().spawn(&name, None).await?;
         }
         Ok(())
     }
@@ -114,7 +119,8 @@ impl Scene {
         target: &str,
     ) -> anyhow::Result<Option<Outcome>> {
         let port = self.server.address().port();
-        let place = Place { address: self.server.address(), host: format!("spy.{level}.localhost:{port}") };
+        let service = if probe == Probe::DiskFill { with_disk(level) } else { level.to_string() };
+        let place = Place { address: self.server.address(), host: format!("spy.{service}.localhost:{port}") };
         let answer = place.get(&format!("/{}?{}", probe.id(), inside::escaped(target))).await?;
         if probe == Probe::Outlive {
             return self.outlived(level).await;
@@ -124,9 +130,10 @@ impl Scene {
             200 => {
                 serde_json::from_str(&answer.body).map(Some).context("the spy does not answer what was asked")
             }
-            status => {
+            status @ 502..=504 => {
                 Ok(Some(Outcome { through: false, detail: format!("the program was ended ({status})") }))
             }
+            status => anyhow::bail!("the spy was not asked: {status}"),
         }
     }
 
@@ -164,6 +171,11 @@ fn make_set_user_id(folder: &Path) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o4755))
 }
 
+/// The service whose instance fills its disk.
+fn with_disk(level: Level) -> String {
+    format!("{level}-disk")
+}
+
 fn name(level: Level, id: &str) -> anyhow::Result<InstanceName> {
     Ok(format!("{level}:{id}").parse()?)
 }
@@ -199,16 +211,20 @@ fn config(folder: &Path, levels: &[Tried]) -> String {
     let program = folder.join("insula");
     let mut text = "# Written by `insula verify`.\n[settings]\ndata_dir = \"./data\"\ndomain = \"localhost\"\nport = 0\n"
         .to_owned();
-    for Tried { level, limits } in levels {
+    for Tried { level, limits, disk } in levels {
         let (program, pid) = (program.display(), std::process::id());
-        text += &format!(
-            "\n[service.{level}]\ncommand = \"{program} {VERB} serve a-word-of-{level}-{{id}}-{pid}\"\n\
-             workdir = \".\"\nisolation = \"{level}\"\nidle_timeout = 0\n"
-        );
-        if *limits {
-            text += &format!("pids_limit = {PIDS}\nmemory_limit_mb = {MEMORY_MB}\n");
-        }
-        text += &format!("[service.{level}.env]\nDATA = \"{{data_dir}}/{{id}}\"\n");
+        let service = |name: &str, keys: &str| {
+            format!(
+                "\n[service.{name}]\ncommand = \"{program} {VERB} serve a-word-of-{name}-{{id}}-{pid}\"\n\
+                 workdir = \".\"\nisolation = \"{level}\"\nidle_timeout = 0\n{keys}\
+                 [service.{name}.env]\n{DATA} = \"{{data_dir}}/{{id}}\"\n"
+            )
+        };
+        let bounds = format!("pids_limit = {PIDS}\nmemory_limit_mb = {MEMORY_MB}\n");
+        text += &service(level.as_str(), if *limits { &bounds } else { "" });
+        let mode = if *disk { "hard" } else { "soft" };
+        let bound = format!("disk_limit = \"{DISK_MB}M\"\ndisk_limit_mode = \"{mode}\"\n");
+        text += &service(&with_disk(*level), &bound);
     }
     text += "\n[instances]\n";
     for Tried { level, .. } in levels {
@@ -225,7 +241,7 @@ mod tests {
 
     #[test]
     fn the_configuration_is_valid_for_any_levels() {
-        let tried = |level, limits| Tried { level, limits };
+        let tried = |level, limits| Tried { level, limits, disk: limits };
         let levels = [tried(Level::Process, false), tried(Level::Namespace, true)];
         let text = config(Path::new("/verify"), &levels);
         Config::parse(&text, Path::new("/verify/insula.toml")).unwrap();

@@ -94,7 +94,7 @@ impl Staged {
             // The agent around the maker looks there for the socket.
             self.ops.push(view::open(shared, &shown, &mut self.mounts)?);
         }
-        self.make_room(&shown);
+        self.make_room(&shown, tenants);
         let at = format!("{}/{}", self.base, self.bounds.len());
         let target = shown.target.to_string_lossy().into_owned();
         self.bounds.push(Bound { source: at.clone(), target, read_only: shown.read_only });
@@ -118,11 +118,12 @@ impl Staged {
     }
 
     /// Nobody can make a place to mount on in what is shown read-only, but for what lies over it.
-    fn make_room(&mut self, shown: &Shown) {
+    fn make_room(&mut self, shown: &Shown, tenants: bool) {
         let under = |(was, is): &(PathBuf, PathBuf)| Some(is.join(shown.target.strip_prefix(was).ok()?));
         let Some(at) = self.masked.iter().find_map(under) else { return };
         let target = at.to_string_lossy().into_owned();
-        self.ops.push(match shown.source.is_dir() {
+        // A tenant's directory may not be there yet: it may be a file system that nobody else sees.
+        self.ops.push(match tenants || shown.source.is_dir() {
             true => ViewOp::Dir { target, mode: 0o755 },
             false => ViewOp::File { target, content: Vec::new() },
         });
