@@ -1,5 +1,6 @@
 //! How the daemon is.
 
+use insula_spec::{Level, Network};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -56,14 +57,34 @@ pub struct Health {
 
 /// What the daemon holds ready, and the memory that it and that take. Memory is the proportional set size
 /// (a page shared by n processes counts as 1/n for each), in bytes; `None` where this user may not read it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Footprint {
     /// Blank shells waiting to be used for the next start.
     pub shells: usize,
     /// Memory of those shells.
     pub shells_memory_bytes: Option<u64>,
+    /// The same by kind.
+    #[serde(default)]
+    pub pools: Vec<ShellPool>,
     /// Memory of the daemon itself: parent and worker.
     pub daemon_memory_bytes: Option<u64>,
+}
+
+/// Blank shells of one kind. Each is used by one instance until its walls are taken down, and never by another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ShellPool {
+    /// Levels whose starts take them.
+    pub levels: Vec<Level>,
+    /// The network that is in them.
+    pub network: Network,
+    /// The program that makes the container in them, where that is not Insula.
+    pub driver: Option<String>,
+    /// How many wait.
+    pub waiting: usize,
+    /// How many are kept.
+    pub kept: usize,
+    /// Memory of those that wait; `null` where this user may not read it.
+    pub memory_bytes: Option<u64>,
 }
 
 /// How many instances are in which state.

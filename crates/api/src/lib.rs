@@ -34,7 +34,7 @@ pub use client::{Client, ClientError, InvalidServer};
 pub use deploy::{DeployRequest, Deployed, RouteRequest, Routes, Strategy, Version, WeightRequest};
 pub use find::{EventEntry, EventsQuery, FindQuery, FoundEvents, FoundLogs, LogEntry, Order};
 pub use force::InForce;
-pub use health::{Alive, Counts, Footprint, Health, HealthAnswer};
+pub use health::{Alive, Counts, Footprint, Health, HealthAnswer, ShellPool};
 pub use instance::{
     ActionRequest, Condition, Detail, HostIds, Instances, Observed, Processes, Status, Summary, Usage, Wanted,
 };

@@ -2,6 +2,7 @@
 
 pub(crate) mod image;
 pub(crate) mod policy;
+pub(crate) mod pool;
 pub(crate) mod top;
 pub(crate) mod versions;
 
@@ -94,6 +95,9 @@ pub(crate) enum Verb {
     /// Show or set what an instance may reach outside
     #[command(subcommand)]
     Policy(policy::PolicyVerb),
+    /// Show what waits for the next start
+    #[command(subcommand)]
+    Pool(pool::PoolVerb),
     /// List what was changed, by whom, and how it ended
     Audit(AuditArgs),
     /// Print the description of the control API (OpenAPI 3.1)

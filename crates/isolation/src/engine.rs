@@ -15,7 +15,7 @@ use crate::contract::Backend;
 use crate::levels::{Gvisor, Namespace, Process};
 use crate::ports::Ports;
 use crate::registry::Registry;
-use crate::walls::{IdMode, Pool, Shared};
+use crate::walls::{IdMode, Pool, Shared, WarmShells};
 
 /// What an engine needs to know.
 #[derive(Debug)]
@@ -171,10 +171,10 @@ impl Engine {
         }
     }
 
-    /// Host pids of the agents of the blank shells that wait.
+    /// The blank shells that wait, by kind.
     #[must_use]
-    pub fn shell_agents(&self) -> Vec<i32> {
-        self.pool.agents()
+    pub fn warm_shells(&self) -> Vec<WarmShells> {
+        self.pool.warm_shells()
     }
 
     /// How many blank shells wait.

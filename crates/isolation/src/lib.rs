@@ -41,4 +41,4 @@ pub use insula_linux::quota::{Mechanism, Probe as DiskProbe, image::ImageError};
 pub use logs::{LogAcker, LogBatch, LogGap, LogLine, LogStream, Output};
 pub use registry::Registry;
 pub use stream::Stream;
-pub use walls::FilterError;
+pub use walls::{FilterError, WarmShells};

@@ -21,6 +21,16 @@ pub enum Network {
 }
 
 impl Network {
+    /// Its name in a configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Isolated => "isolated",
+            Self::Host => "host",
+            Self::Routed => "routed",
+        }
+    }
+
     /// What that means for connections to the outside, and how to change it: the end of a line for people.
     #[must_use]
     pub const fn outbound(self) -> &'static str {

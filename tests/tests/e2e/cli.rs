@@ -23,6 +23,29 @@ fn ps_lists_every_instance() {
 }
 
 #[test]
+fn walls_that_wait_are_used_by_one_instance_and_by_none_after_it() {
+    let server = Server::start(&app("serve", "", &["a"]));
+    let full = || {
+        wait_until("walls wait", || {
+            let pools = server.cli(&["pool", "status", "--json"]).ok().json();
+            let pool =
+                pools.as_array().unwrap().iter().find(|pool| pool["levels"][0] == "namespace")?.clone();
+            (pool["waiting"] == pool["kept"]).then_some(pool)
+        })
+    };
+    assert!(full()["memory_bytes"].as_u64().is_some_and(|bytes| bytes > 0));
+    let first = server.agent("app:a");
+    server.cli(&["stop", "app:a"]).ok();
+    full();
+    server.cli(&["spawn", "app:b"]).ok();
+    assert_ne!(server.agent("app:b"), first);
+    assert!(!first.alive(), "the walls of one tenant wait for another");
+    full();
+    let table = server.cli(&["pool", "status"]).ok().stdout;
+    assert!(table.lines().any(|line| line.starts_with("namespace, container")), "{table}");
+}
+
+#[test]
 fn logs_show_what_the_app_printed_and_follow_goes_on() {
     let server = Server::start(&app("serve", "", &["a"]));
     server.get("app:a", "/log?n=3").expect(200);

@@ -25,7 +25,7 @@ fn daemon(answer: &HealthAnswer) -> String {
 }
 
 fn text(h: &Health) -> String {
-    let (n, f) = (h.instances, h.footprint);
+    let (n, f) = (h.instances, &h.footprint);
     let memory = |known: Option<u64>| known.map_or_else(|| "memory not readable".to_owned(), bytes);
     [
         format!("ok: insula {}, worker {} (pid {}), {}", h.version, h.epoch, h.pid, h.url),
@@ -73,6 +73,7 @@ mod tests {
             footprint: Footprint {
                 shells: 2,
                 shells_memory_bytes: Some(1_572_864),
+                pools: Vec::new(),
                 daemon_memory_bytes: None,
             },
         };

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use insula_api::{Client, Detail, InForce};
-use insula_spec::Network;
 
 use crate::cli::NameArgs;
 use crate::exit::Exit;
@@ -57,12 +56,7 @@ fn life(d: &Detail) -> Vec<(&'static str, String)> {
 }
 
 fn walls(d: &Detail) -> Vec<(&'static str, String)> {
-    let network = match d.network {
-        Network::Isolated => "isolated",
-        Network::Host => "host",
-        Network::Routed => "routed",
-    };
-    let network = format!("{network}: {}", d.network.outbound());
+    let network = format!("{}: {}", d.network.as_str(), d.network.outbound());
     let mut fields = vec![("level", or_dash(d.summary.level)), ("network", network)];
     fields.extend(d.workdir.iter().map(|path| ("workdir", format!("{} (read-only)", path.display()))));
     fields.extend(d.data_dir.iter().map(|path| ("data dir", path.display().to_string())));

@@ -14,6 +14,7 @@ mod inspect;
 mod logs;
 mod metrics;
 mod policy;
+mod pool;
 mod ps;
 mod serve;
 mod systemd;
@@ -91,6 +92,7 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> anyhow::Result<ExitCode> {
         Verb::Metrics => one_thread()?.block_on(metrics::run(&client, printer))?,
         Verb::Inspect(args) => one_thread()?.block_on(inspect::run(&client, args, printer))?,
         Verb::Policy(verb) => one_thread()?.block_on(policy::run(&client, verb, printer))?,
+        Verb::Pool(verb) => one_thread()?.block_on(pool::run(&client, verb, printer))?,
         Verb::Token(verb) => one_thread()?.block_on(token::run(&client, verb, printer))?,
         Verb::Audit(args) => one_thread()?.block_on(audit::run(&client, args, printer))?,
         Verb::Openapi => {

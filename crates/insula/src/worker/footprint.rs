@@ -4,9 +4,9 @@ use std::fs;
 use std::io;
 use std::sync::Arc;
 
-use insula_api::Footprint;
+use insula_api::{Footprint, ShellPool};
 use insula_edge::control::Gauge;
-use insula_isolation::Engine;
+use insula_isolation::{Engine, WarmShells};
 use insula_linux::identity;
 
 /// Reads `/proc` when asked.
@@ -17,14 +17,27 @@ pub(super) struct Processes {
 
 impl Gauge for Processes {
     fn read(&self) -> Footprint {
-        let agents = self.engine.shell_agents();
+        let pools: Vec<ShellPool> = self.engine.warm_shells().into_iter().map(pool).collect();
         let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get());
         let own = std::process::id().cast_signed();
         Footprint {
-            shells: agents.len(),
-            shells_memory_bytes: told("blank shells", agents.into_iter().map(tree_pss).sum()),
+            shells: pools.iter().map(|pool| pool.waiting).sum(),
+            shells_memory_bytes: pools.iter().map(|pool| pool.memory_bytes).sum(),
+            pools,
             daemon_memory_bytes: told("the daemon", [Some(own), parent].into_iter().flatten().map(pss).sum()),
         }
+    }
+}
+
+fn pool(shells: WarmShells) -> ShellPool {
+    let WarmShells { levels, network, driver, kept, agents } = shells;
+    ShellPool {
+        levels,
+        network,
+        driver: driver.map(|driver| driver.as_str().to_owned()),
+        waiting: agents.len(),
+        kept,
+        memory_bytes: told("blank shells", agents.into_iter().map(tree_pss).sum()),
     }
 }
 

@@ -49,6 +49,7 @@ use insula_spec::{Driver, InstanceName, Level, Levels, Network, Placement, Route
 pub(crate) use idmap::IdMode;
 pub(crate) use launch::launch;
 pub(crate) use pool::Pool;
+pub use pool::WarmShells;
 pub use profile::FilterError;
 pub(crate) use profile::List;
 
@@ -183,6 +184,12 @@ impl Kind {
             Level::Container => Self { level: Level::Namespace, ..self },
             _ => self,
         }
+    }
+
+    /// The levels whose launches take a blank shell of this kind.
+    fn used_by(self) -> Vec<Level> {
+        let at = |level: &Level| Self { level: *level, ..self }.of_shell() == self;
+        Level::ALL.into_iter().filter(at).collect()
     }
 
     /// Whether its workloads run under Insula's own filters, and not those of a program around them.

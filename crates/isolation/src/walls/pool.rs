@@ -16,6 +16,7 @@ use crate::contract::LaunchError;
 
 /// The kind that is kept ahead from the start: the default one. Any other is once it was asked for.
 const POOLED: Kind = Kind { level: Level::Namespace, network: Network::Isolated, list: List::Own };
+
 /// Shells that wait. Each costs the memory of an idle agent and its launchpad.
 #[derive(Debug)]
 pub(crate) struct Pool {
@@ -26,6 +27,21 @@ pub(crate) struct Pool {
     /// Held while shells are being made ahead.
     filling: tokio::sync::Mutex<()>,
     wakes: Wakes,
+}
+
+/// Blank shells of one kind. Each is used by one instance, until its walls are taken down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WarmShells {
+    /// Levels whose launches take them.
+    pub levels: Vec<Level>,
+    /// The network that is in them.
+    pub network: Network,
+    /// The program that makes the container, where that is not the agent.
+    pub driver: Option<Driver>,
+    /// How many are kept.
+    pub kept: usize,
+    /// Host pids of the agents of those that wait.
+    pub agents: Vec<i32>,
 }
 
 #[derive(Debug, Default)]
@@ -92,9 +108,17 @@ impl Pool {
         self.lock().all().count()
     }
 
-    /// Host pids of the agents of those that wait.
-    pub(crate) fn agents(&self) -> Vec<i32> {
-        self.lock().all().filter_map(|shell| shell.body.agent()).map(|agent| agent.pid).collect()
+    /// Those that wait, by kind.
+    pub(crate) fn warm_shells(&self) -> Vec<WarmShells> {
+        let pid = |shell: &Shell| shell.body.agent().map(|agent| agent.pid);
+        let of = |(kind, shells): &(Kind, VecDeque<Shell>)| WarmShells {
+            levels: kind.used_by(),
+            network: kind.network,
+            driver: kind.driver(),
+            kept: self.size,
+            agents: shells.iter().filter_map(pid).collect(),
+        };
+        self.lock().shells.iter().map(of).collect()
     }
 
     /// Keeps the default kind ahead from now on.

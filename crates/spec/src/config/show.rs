@@ -169,11 +169,7 @@ fn isolation(spec: &ServiceSpec) -> Value {
 }
 
 fn network(network: Network) -> Value {
-    match network {
-        Network::Isolated => json!("isolated"),
-        Network::Host => json!("host"),
-        Network::Routed => json!("routed"),
-    }
+    json!(network.as_str())
 }
 
 fn protocol(protocol: Protocol) -> Value {

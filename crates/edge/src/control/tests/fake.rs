@@ -145,7 +145,7 @@ impl Operations for std::sync::Arc<Fake> {
             url: "http://localhost/".into(),
             config: "/insula.toml".into(),
             instances: Counts { up: 1, ..Counts::default() },
-            footprint: Footprint { shells: 2, shells_memory_bytes: Some(4096), daemon_memory_bytes: None },
+            footprint: Footprint { shells: 2, shells_memory_bytes: Some(4096), ..Footprint::default() },
         })
     }
 
