@@ -2,27 +2,30 @@
 //!
 //! It shares a kernel with the workload, so nothing that it says is believed beyond what it may say.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use insula_frames::{FromAgent, ToAgent};
+use insula_frames::{EXEC_CHUNK, ExecAsk, ExecNews, FromAgent, ToAgent};
 use rustix::process::Pid;
 
 use crate::host::Connection;
 
-/// Largest frame that it sends: the longest is why a launch failed.
-const MAX_FROM_GUEST: usize = 8 * 1024;
+/// Largest frame that it sends: the longest is a piece of a command's output.
+const MAX_FROM_GUEST: usize = EXEC_CHUNK + 1024;
 
 /// A connection to it.
 pub(crate) struct Behind {
     connection: Connection,
     /// The process of the wall.
     pub(crate) wall: Pid,
+    /// Commands that the host asked for and that did not end yet.
+    commands: BTreeSet<u64>,
 }
 
 impl Behind {
     pub(crate) fn new(socket: OwnedFd, wall: Pid) -> io::Result<Self> {
-        Ok(Self { connection: Connection::bounded(socket, MAX_FROM_GUEST)?, wall })
+        Ok(Self { connection: Connection::bounded(socket, MAX_FROM_GUEST)?, wall, commands: BTreeSet::new() })
     }
 
     /// Whether something waits to be written.
@@ -34,6 +37,26 @@ impl Behind {
     pub(crate) fn tell(&mut self, frame: &ToAgent) -> io::Result<()> {
         self.connection.send_bytes(frame.encode(), Vec::new());
         self.connection.flush()
+    }
+
+    /// Remembers a command that the host asks for.
+    pub(crate) fn note(&mut self, ask: &ExecAsk) {
+        if let ExecAsk::Start(plan) = ask {
+            self.commands.insert(plan.id);
+        }
+    }
+
+    /// Whether this is about a command that the host knows and that had not ended.
+    pub(crate) fn knows(&mut self, news: &ExecNews) -> bool {
+        match news {
+            ExecNews::Failed { id, .. } | ExecNews::Ended { id, .. } => self.commands.remove(id),
+            other => self.commands.contains(&other.id()),
+        }
+    }
+
+    /// From now on the host knows of no command. Tells whether it knew of one.
+    pub(crate) fn forget_commands(&mut self) -> bool {
+        !std::mem::take(&mut self.commands).is_empty()
     }
 
     /// Writes what waits, and reads what came.

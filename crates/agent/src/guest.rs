@@ -15,11 +15,12 @@ use std::mem;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::process::ExitCode;
 
-use insula_frames::{Ended, FromAgent, LaunchPlan, Role, Step, ToAgent};
+use insula_frames::{Ended, ExecNews, FromAgent, LaunchPlan, Role, Step, ToAgent};
 use insula_linux::signals::{self, SignalFd};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::Pid;
 
+use crate::exec::{self, Execs};
 use crate::host::Connection;
 use crate::launchpad::{Launchpad, Outcome};
 use crate::reaper::{self, Reaped};
@@ -42,12 +43,15 @@ enum Source {
     Host,
     Children,
     Launchpad,
+    Exec(exec::Source),
 }
 
 struct Guest {
     host: Connection,
     signals: SignalFd,
     room: Room,
+    /// Commands beside the workload.
+    execs: Execs,
     life: Life,
 }
 
@@ -71,7 +75,7 @@ fn run() -> io::Result<()> {
     let signals = SignalFd::block(&[libc::SIGCHLD])?;
     let life = Life::Waiting(Launchpad::behind_a_wall()?);
     host.send(&FromAgent::ShellReady { pid: rustix::process::getpid().as_raw_nonzero().get() });
-    let mut guest = Guest { host, signals, room: Room::default(), life };
+    let mut guest = Guest { host, signals, room: Room::default(), execs: Execs::default(), life };
     loop {
         guest.host.flush()?;
         for source in guest.wait()? {
@@ -80,9 +84,15 @@ fn run() -> io::Result<()> {
                 Source::Host => {}
                 Source::Children => guest.reap()?,
                 Source::Launchpad => guest.settle(),
+                Source::Exec(source) => guest.execs.handle(source, &mut tell(&mut guest.host)),
             }
         }
     }
+}
+
+/// What is told of commands goes to the host.
+fn tell(host: &mut Connection) -> impl FnMut(ExecNews) {
+    |news| host.send(&FromAgent::Exec(news))
 }
 
 impl Guest {
@@ -95,6 +105,8 @@ impl Guest {
         if let Life::Starting(pad) = &self.life {
             all.push((Source::Launchpad, PollFd::from_borrowed_fd(pad.as_fd(), PollFlags::IN)));
         }
+        let commands = self.execs.watched(self.host.is_busy());
+        all.extend(commands.into_iter().map(|(source, fd)| (Source::Exec(source), fd)));
         let (sources, mut fds): (Vec<_>, Vec<_>) = all.into_iter().unzip();
         match poll(&mut fds, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -122,6 +134,10 @@ impl Guest {
                         drop(signals::signal_child(main, signal));
                     }
                 }
+                ToAgent::Exec(ask) => {
+                    let running = matches!(self.life, Life::Running(_));
+                    self.execs.obey(ask, running, (&[], &[]), &mut tell(&mut self.host));
+                }
                 _ => return Err(io::ErrorKind::InvalidData.into()),
             }
         }
@@ -136,6 +152,7 @@ impl Guest {
         let Life::Waiting(mut pad) = mem::replace(&mut self.life, Life::Spent) else {
             return Err(of(Step::Exec)(io::Error::from_raw_os_error(libc::EBUSY)));
         };
+        self.execs.beside(plan);
         self.room.furnish(&guest.root, &guest.view).map_err(|f| (Step::View, f.error, f.on))?;
         let told = pad.ready().and_then(|_| pad.launch(plan)).and_then(|()| pad.go());
         told.map_err(of(Step::Exec))?;
@@ -162,11 +179,13 @@ impl Guest {
     fn reap(&mut self) -> io::Result<()> {
         while self.signals.next()?.is_some() {}
         loop {
-            match reaper::reap()? {
+            match reaper::reap(|pid| self.execs.leaving(pid))? {
+                Reaped::One(pid, ended) if self.execs.reaped(pid, ended, &mut tell(&mut self.host)) => {}
                 Reaped::One(pid, ended) => {
                     // The program may have ended before its execution was noticed.
                     self.settle();
                     if matches!(self.life, Life::Running(main) if main == pid) {
+                        self.execs.cut();
                         self.life = Life::Ending(ended);
                     }
                 }

@@ -1,5 +1,6 @@
 //! The agent's event loop.
 
+mod commands;
 pub(crate) mod wall;
 mod workload;
 
@@ -15,6 +16,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{SocketFlags, accept_with};
 
 use crate::behind::Behind;
+use crate::exec::{self, Execs};
 use crate::host::Connection;
 use crate::launchpad::Launchpad;
 use crate::life::{Life, Running};
@@ -38,6 +40,7 @@ enum Source {
     Launchpad,
     Listens,
     Guest,
+    Exec(exec::Source),
 }
 
 fn readable(source: Source, fd: BorrowedFd<'_>) -> (Source, PollFd<'_>) {
@@ -66,6 +69,8 @@ pub(crate) struct Agent {
     stop_signal: Option<i32>,
     /// The agent behind the wall that was executed.
     behind: Option<Behind>,
+    /// Commands beside the workload.
+    execs: Execs,
     life: Life,
 }
 
@@ -87,6 +92,7 @@ impl Agent {
             listens: None,
             stop_signal: None,
             behind: None,
+            execs: Execs::default(),
             life: Life::Blank(launchpad),
         })
     }
@@ -144,6 +150,8 @@ impl Agent {
             let out = if behind.wants_to_write() { PollFlags::OUT } else { PollFlags::empty() };
             all.push((Source::Guest, PollFd::from_borrowed_fd(behind.as_fd(), PollFlags::IN | out)));
         }
+        let hold = self.host.as_ref().is_none_or(Connection::is_busy);
+        all.extend(self.execs.watched(hold).into_iter().map(|(source, fd)| (Source::Exec(source), fd)));
         all.extend(self.listens.iter().map(|l| readable(Source::Listens, l.as_fd())));
         all.extend(self.life.starting().map(|pad| readable(Source::Launchpad, pad.as_fd())));
         all
@@ -165,6 +173,10 @@ impl Agent {
                 Ok(())
             }
             Source::Guest => self.hear_guest(),
+            Source::Exec(source) => {
+                self.handle_exec(source);
+                Ok(())
+            }
         }
     }
 
@@ -176,6 +188,7 @@ impl Agent {
 
     fn lose_host(&mut self) {
         self.host = None;
+        self.cut_execs();
         self.over |= !self.committed;
     }
 
@@ -211,6 +224,7 @@ impl Agent {
                         Life::Exited(ended, _) => visitor.send(&FromAgent::Exited { ended, next_line }),
                         _ => {}
                     }
+                    self.cut_execs();
                     self.host = Some(visitor);
                     // More than the greeting may have come already.
                     return self.hear();
@@ -283,6 +297,7 @@ impl Agent {
             }
             ToAgent::Egress => self.pass_wall()?,
             ToAgent::LogAck { next } => self.log.ack(next),
+            ToAgent::Exec(ask) => self.obey_exec(ask)?,
             ToAgent::Bye => self.over = true,
         }
         Ok(())

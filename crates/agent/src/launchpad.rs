@@ -131,20 +131,25 @@ impl Launchpad {
 
     /// What became of it. The child's end closes when the program is executed.
     pub(crate) fn outcome(&mut self) -> Outcome {
-        if let Some((step, errno)) = self.failed {
-            return Outcome::Failed(step, errno);
+        match self.failed {
+            Some((step, errno)) => Outcome::Failed(step, errno),
+            None => outcome_of(&mut self.control),
         }
-        let mut report = [0; REPORT];
-        match self.control.read(&mut report) {
-            Ok(0) => Outcome::Executed,
-            Ok(REPORT) => {
-                let [step, errno @ ..] = report;
-                Outcome::Failed(Step::from_code(step).unwrap_or(Step::Exec), i32::from_le_bytes(errno))
-            }
-            Ok(_) => Outcome::Failed(Step::Exec, 0),
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Outcome::Undecided,
-            Err(_) => Outcome::Failed(Step::Exec, 0),
+    }
+}
+
+/// What became of an execution, by what a child says that is about to execute, or has.
+pub(crate) fn outcome_of(control: &mut UnixStream) -> Outcome {
+    let mut report = [0; REPORT];
+    match control.read(&mut report) {
+        Ok(0) => Outcome::Executed,
+        Ok(REPORT) => {
+            let [step, errno @ ..] = report;
+            Outcome::Failed(Step::from_code(step).unwrap_or(Step::Exec), i32::from_le_bytes(errno))
         }
+        Ok(_) => Outcome::Failed(Step::Exec, 0),
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => Outcome::Undecided,
+        Err(_) => Outcome::Failed(Step::Exec, 0),
     }
 }
 
@@ -155,7 +160,7 @@ impl AsFd for Launchpad {
 }
 
 /// A step of the child's that failed.
-type Failure = (Step, io::Error);
+pub(crate) type Failure = (Step, io::Error);
 
 fn at(step: Step) -> impl FnOnce(io::Error) -> Failure {
     move |e| (step, e)
@@ -171,6 +176,17 @@ fn get_ready(control: &UnixStream, groups: &[OwnedFd], filters: &[Vec<u8>]) -> R
     let fds: Vec<_> = listens.iter().map(AsFd::as_fd).collect();
     scm::send(control, &[READY], &fds).map_err(at(Step::Filter))?;
     drop(listens);
+    wall_in(filters)
+}
+
+/// The same for a command beside the workload, which nobody waits for and whose listens nobody looks for.
+pub(crate) fn confine(groups: &[OwnedFd], filters: &[Vec<u8>]) -> Result<(), Failure> {
+    join(groups).map_err(at(Step::Limits))?;
+    rustix::thread::set_no_new_privs(true).map_err(|e| (Step::Filter, e.into()))?;
+    wall_in(filters)
+}
+
+fn wall_in(filters: &[Vec<u8>]) -> Result<(), Failure> {
     if !filters.is_empty() {
         // A second wall where there are others. Not every kernel has it; the host tells where it is not.
         landlock::keep_to_itself().map_err(at(Step::Filter))?;
@@ -187,7 +203,7 @@ fn stand_by(control: &UnixStream, outputs: [RawFd; 2]) -> Result<(), Failure> {
 }
 
 /// Tells the agent what failed.
-fn report(mut control: &UnixStream, (step, e): Failure) -> io::Result<()> {
+pub(crate) fn report(mut control: &UnixStream, (step, e): Failure) -> io::Result<()> {
     let mut report = [step.code(); REPORT];
     report[1..].copy_from_slice(&e.raw_os_error().unwrap_or(0).to_le_bytes());
     control.write_all(&report)
@@ -210,14 +226,21 @@ fn read_plan(mut control: &UnixStream) -> io::Result<Option<LaunchPlan>> {
 /// Becomes the workload, when it is time. Returns if the agent went away, and with what failed.
 fn execute(mut control: &UnixStream, plan: &LaunchPlan) -> Result<(), Failure> {
     match control.read_exact(&mut [0]) {
-        Ok(()) => {
-            // Last of all: what the agent does for a start need not be allowed by them.
-            plan.filters.iter().try_for_each(|filter| seccomp::install(filter)).map_err(at(Step::Filter))?;
-            Err((Step::Exec, fork::exec(&plan.argv, &plan.env, path_of(&plan.env))))
-        }
+        Ok(()) => Err(become_program(&plan.argv, plan)),
         Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
         Err(e) => Err((Step::Exec, e)),
     }
+}
+
+/// Executes this program with everything else of the plan. Returns with what failed.
+pub(crate) fn become_program(argv: &[String], plan: &LaunchPlan) -> Failure {
+    let filtered = last_filters(plan);
+    filtered.err().unwrap_or_else(|| (Step::Exec, fork::exec(argv, &plan.env, path_of(&plan.env))))
+}
+
+/// Last of all: what the agent does for a start need not be allowed by them.
+pub(crate) fn last_filters(plan: &LaunchPlan) -> Result<(), Failure> {
+    plan.filters.iter().try_for_each(|filter| seccomp::install(filter)).map_err(at(Step::Filter))
 }
 
 fn path_of(env: &[String]) -> &str {
@@ -241,7 +264,12 @@ fn limit(what: Resource, n: u32) -> Result<(), Failure> {
 
 fn prepare(control: &UnixStream, plan: &LaunchPlan, outputs: [RawFd; 2]) -> Result<(), Failure> {
     let stdin = stdin(control, plan).map_err(at(Step::View))?;
-    for (from, to) in [stdin.as_raw_fd(), outputs[0], outputs[1]].into_iter().zip(0..) {
+    settle_in(plan, [stdin.as_raw_fd(), outputs[0], outputs[1]])
+}
+
+/// Takes on streams, limits, ids and directory of a plan, and gives up everything that the program shall not have.
+pub(crate) fn settle_in(plan: &LaunchPlan, streams: [RawFd; 3]) -> Result<(), Failure> {
+    for (from, to) in streams.into_iter().zip(0..) {
         fork::place_fd(from, to).map_err(at(Step::View))?;
     }
     plan.open_files.map_or(Ok(()), |n| limit(Resource::Nofile, n))?;

@@ -17,6 +17,7 @@
 //! does not trust it.
 
 mod behind;
+mod exec;
 mod guest;
 mod host;
 mod ids;

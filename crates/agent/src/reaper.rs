@@ -5,7 +5,7 @@ use std::io;
 use insula_frames::Ended;
 use insula_linux::signals;
 use rustix::io::Errno;
-use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, wait, waitid};
+use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, waitid, waitpid};
 
 /// What one look at the children found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,10 +18,18 @@ pub(crate) enum Reaped {
     Alone,
 }
 
-/// Takes the status of one ended child.
-pub(crate) fn reap() -> io::Result<Reaped> {
+/// Takes the status of one ended child. `leaving` is told its pid before that, while nobody else can have it.
+pub(crate) fn reap(mut leaving: impl FnMut(Pid)) -> io::Result<Reaped> {
     loop {
-        match wait(WaitOptions::NOHANG) {
+        let next = match signals::ended_child() {
+            Ok(next) => next,
+            Err(e) if e.raw_os_error() == Some(libc::ECHILD) => return Ok(Reaped::Alone),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(e),
+        };
+        let Some(pid) = next else { return Ok(Reaped::None) };
+        leaving(pid);
+        match waitpid(Some(pid), WaitOptions::NOHANG) {
             Ok(Some((pid, status))) => {
                 if let Some(code) = status.exit_status() {
                     return Ok(Reaped::One(pid, Ended::Code(code)));

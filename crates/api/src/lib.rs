@@ -12,6 +12,7 @@ mod access;
 mod alerts;
 pub mod client;
 mod deploy;
+mod exec;
 mod find;
 mod force;
 mod health;
@@ -32,6 +33,10 @@ pub use access::{
 pub use alerts::{AlertFailure, AlertWebhook, Alerts};
 pub use client::{Client, ClientError, InvalidServer};
 pub use deploy::{DeployRequest, Deployed, RouteRequest, Routes, Strategy, Version, WeightRequest};
+pub use exec::{
+    BadExecFrame, EXEC_FRAME_MAX, EXEC_INPUT_WINDOW, EXEC_PROTOCOL, ExecEnd, ExecFrame, ExecFrames,
+    ExecRequest,
+};
 pub use find::{EventEntry, EventsQuery, FindQuery, FoundEvents, FoundLogs, LogEntry, Order};
 pub use force::InForce;
 pub use health::{Alive, Counts, Footprint, Health, HealthAnswer, ShellPool};

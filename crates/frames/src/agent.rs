@@ -1,5 +1,6 @@
 //! What an agent says to its host.
 
+use crate::exec::ExecNews;
 use crate::wire::{Malformed, Reader, Writer};
 use crate::{MAX_FDS, MAX_LINE};
 
@@ -152,6 +153,8 @@ pub enum FromAgent {
     },
     /// `Pause` or `Resume` was carried out.
     Done,
+    /// About commands beside the workload.
+    Exec(ExecNews),
     /// Captured lines, perhaps after a gap.
     Log {
         /// First and first-not-lost sequence number of what was lost before them.
@@ -201,6 +204,10 @@ impl FromAgent {
                 w.u8(*count).i32(*errno);
             }
             Self::Done => w = Writer::new(9),
+            Self::Exec(news) => {
+                w = Writer::new(11);
+                news.write(&mut w);
+            }
             Self::Log { gap, lines } => {
                 w = Writer::new(8);
                 w.option(gap.as_ref(), |w, (from, to)| {
@@ -242,6 +249,7 @@ impl FromAgent {
             },
             8 => Self::Log { gap: r.option(|r| Ok((r.u64()?, r.u64()?)))?, lines: r.list(Line::read)? },
             9 => Self::Done,
+            11 => Self::Exec(ExecNews::read(&mut r)?),
             10 => Self::Egress {
                 count: Some(r.u8()?).filter(|n| matches!(n, 0 | 2 | 4)).ok_or(Malformed::Value)?,
                 errno: r.i32()?,
@@ -271,14 +279,14 @@ impl Line {
 }
 
 impl Ended {
-    fn write(self, w: &mut Writer) {
+    pub(crate) fn write(self, w: &mut Writer) {
         match self {
             Self::Code(code) => w.u8(0).i32(code),
             Self::Signal(signal) => w.u8(1).i32(signal),
         };
     }
 
-    fn read(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Self, Malformed> {
         match r.u8()? {
             0 => r.i32().map(Self::Code),
             1 => r.i32().map(Self::Signal),

@@ -1,5 +1,6 @@
 //! What a host says to an agent.
 
+use crate::exec::ExecAsk;
 use crate::launch::LaunchPlan;
 use crate::wire::{Malformed, Reader, Writer};
 
@@ -106,6 +107,8 @@ pub enum ToAgent {
         /// First line still needed.
         next: u64,
     },
+    /// About commands beside the workload.
+    Exec(ExecAsk),
     /// Nothing more to do: end.
     Bye,
 }
@@ -153,6 +156,10 @@ impl ToAgent {
             }
             Self::Bye => w = Writer::new(10),
             Self::Egress => w = Writer::new(11),
+            Self::Exec(ask) => {
+                w = Writer::new(12);
+                ask.write(&mut w);
+            }
         }
         w.finish()
     }
@@ -185,6 +192,7 @@ impl ToAgent {
             9 => Self::LogAck { next: r.u64()? },
             10 => Self::Bye,
             11 => Self::Egress,
+            12 => Self::Exec(ExecAsk::read(&mut r)?),
             other => return Err(Malformed::Kind(other)),
         };
         r.end()?;

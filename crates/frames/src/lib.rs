@@ -19,6 +19,8 @@
 //!   │ ◄─────────────────────────────────────────── Egress+listeners │
 //!   │ Pause, Resume ───────────────────────────────────────────────►│  where no control group can freeze
 //!   │ ◄──────────────────────────────────────────────────────  Done │
+//!   │ Exec ───────────────────────────────────────────────────────►│  commands beside the workload, see [`ExecAsk`]
+//!   │ ◄──────────────────────────────────────────────────────  Exec │
 //!   │ Launch (again, same walls) or Bye ───────────────────────────►│
 //! ```
 //! After a restart of the host side a new connection starts with `Hello`, answered by `Welcome`.
@@ -41,19 +43,23 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+mod exec;
 mod host;
 mod launch;
 mod role;
 mod wire;
 
 pub use agent::{Ended, FromAgent, Line, Phase, Step};
+pub use exec::{
+    EXEC_CHUNK, EXEC_INPUT_WINDOW, EXEC_MAX, EXEC_OUTPUT_WINDOW, ExecAsk, ExecNews, ExecPlan, ExecWhat,
+};
 pub use host::{SETUP_MAX_FDS, Setup, ToAgent, Walls};
 pub use launch::{Ids, LaunchPlan, Probe, RootPlan, Tree, ViewOp, ViewPlan};
 pub use role::{GuestPlan, Role};
 pub use wire::{Decoder, Malformed};
 
 /// Version of this protocol. Both sides refuse any other.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// Largest frame that a host sends, in bytes after the length: room for a large environment.
 pub const MAX_TO_AGENT: usize = 1 << 20;
@@ -77,3 +83,4 @@ pub const MAX_LINE: usize = 16 * 1024;
 pub const LOG_WINDOW: usize = 16;
 
 const _: () = assert!(MAX_LINE * 2 < MAX_FROM_AGENT, "a log frame must hold any line");
+const _: () = assert!(EXEC_CHUNK * 2 < MAX_FROM_AGENT, "a frame must hold any piece of output");

@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 use insula_frames::{
-    Decoder, Ended, FromAgent, GuestPlan, Ids, LaunchPlan, Line, MAX_FROM_AGENT, Malformed, Phase, Probe,
-    Role, RootPlan, Setup, Step, ToAgent, Tree, ViewOp, ViewPlan, Walls,
+    Decoder, EXEC_CHUNK, Ended, ExecAsk, ExecNews, ExecPlan, ExecWhat, FromAgent, GuestPlan, Ids, LaunchPlan,
+    Line, MAX_FROM_AGENT, Malformed, Phase, Probe, Role, RootPlan, Setup, Step, ToAgent, Tree, ViewOp,
+    ViewPlan, Walls,
 };
 use proptest::prelude::*;
 
@@ -63,6 +64,10 @@ fn plan() -> LaunchPlan {
     }
 }
 
+fn exec(what: ExecWhat) -> ExecPlan {
+    ExecPlan { id: 7, what, env: vec!["PASSWORD=hunter2".into()], cwd: Some("/srv".into()), input: true }
+}
+
 fn to_agent() -> Vec<ToAgent> {
     vec![
         ToAgent::Hello { version: 1, epoch: 7, logs_from: 9 },
@@ -86,6 +91,13 @@ fn to_agent() -> Vec<ToAgent> {
         ToAgent::LogAck { next: 3 },
         ToAgent::Bye,
         ToAgent::Egress,
+        ToAgent::Exec(ExecAsk::Start(exec(ExecWhat::Program(vec!["sh".into(), "-c".into()])))),
+        ToAgent::Exec(ExecAsk::Start(exec(ExecWhat::ReadFile("/a".into())))),
+        ToAgent::Exec(ExecAsk::Start(exec(ExecWhat::WriteFile { path: "/a".into(), mode: 0o644 }))),
+        ToAgent::Exec(ExecAsk::Input { id: 7, bytes: vec![0, 1], last: true }),
+        ToAgent::Exec(ExecAsk::Read { id: 7, bytes: 9 }),
+        ToAgent::Exec(ExecAsk::Kill { id: 7 }),
+        ToAgent::Exec(ExecAsk::KillAll),
     ]
 }
 
@@ -115,6 +127,11 @@ fn from_agent() -> Vec<FromAgent> {
         FromAgent::Log { gap: Some((1, 4)), lines: vec![line] },
         FromAgent::Done,
         FromAgent::Egress { count: 4, errno: 0 },
+        FromAgent::Exec(ExecNews::Started { id: 7 }),
+        FromAgent::Exec(ExecNews::Failed { id: 7, step: Step::Exec, errno: 2 }),
+        FromAgent::Exec(ExecNews::Taken { id: 7, bytes: 5 }),
+        FromAgent::Exec(ExecNews::Output { id: 7, stderr: true, bytes: vec![0xff, 0] }),
+        FromAgent::Exec(ExecNews::Ended { id: 7, ended: Ended::Signal(9) }),
     ]
 }
 
@@ -238,6 +255,22 @@ proptest! {
             drop(FromAgent::decode(kind, fields));
         }
     }
+}
+
+#[test]
+fn a_piece_of_a_stream_over_the_bound_is_refused() {
+    let bytes = vec![0; EXEC_CHUNK + 1];
+    let (kind, fields) =
+        cut(&FromAgent::Exec(ExecNews::Output { id: 1, stderr: false, bytes: bytes.clone() }).encode());
+    assert_eq!(FromAgent::decode(kind, &fields), Err(Malformed::Value));
+    let (kind, fields) = cut(&ToAgent::Exec(ExecAsk::Input { id: 1, bytes, last: false }).encode());
+    assert_eq!(ToAgent::decode(kind, &fields), Err(Malformed::Value));
+}
+
+#[test]
+fn a_command_shows_the_names_of_its_environment_only() {
+    let shown = format!("{:?}", ToAgent::Exec(ExecAsk::Start(exec(ExecWhat::ReadFile("/a".into())))));
+    assert!(shown.contains("PASSWORD") && !shown.contains("hunter2"), "{shown}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The command line.
 
+pub(crate) mod exec;
 pub(crate) mod image;
 pub(crate) mod policy;
 pub(crate) mod pool;
@@ -58,6 +59,10 @@ pub(crate) enum Verb {
     Stop(ActArgs),
     /// Stop an instance and start it again
     Restart(ActArgs),
+    /// Run a command beside an instance, in its walls
+    Exec(exec::ExecArgs),
+    /// Copy a file into an instance, or out of it
+    Cp(exec::CpArgs),
     /// Bring up a version, or a tenant anew, and give it requests once it is healthy
     Deploy(versions::DeployArgs),
     /// Show which versions of a service answer, or move all requests from one to another

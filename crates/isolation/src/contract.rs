@@ -8,11 +8,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use insula_frames::Ended;
 use insula_linux::quota::image::ImageError;
 use insula_linux::routed::RoutedError;
 use insula_spec::{Driver, InstanceName, Launch, Level, Network, Outside, Placement};
 use serde::{Deserialize, Serialize};
 
+use crate::exec::{ExecError, ExecOrder, ExecSession};
 use crate::logs::LogStream;
 use crate::stream::Stream;
 use crate::walls::FilterError;
@@ -109,6 +111,12 @@ pub trait Sandbox: Send + fmt::Debug {
 pub trait Connect: Send + Sync + fmt::Debug {
     /// Opens one connection to the workload.
     fn connect(&self) -> BoxFuture<'_, io::Result<Stream>>;
+
+    /// Runs a command beside the workload, in its walls.
+    fn exec(&self, _order: ExecOrder) -> BoxFuture<'_, Result<ExecSession, ExecError>> {
+        let (why, hint) = ("it has no agent", "ask for an instance of a service");
+        Box::pin(std::future::ready(Err(ExecError::Unsupported { why, hint })))
+    }
 }
 
 /// What a sandbox tells its owner.
@@ -139,6 +147,15 @@ impl Exit {
     #[must_use]
     pub fn success(self) -> bool {
         self == Self::Code(0)
+    }
+}
+
+impl From<Ended> for Exit {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Code(code) => Self::Code(code),
+            Ended::Signal(signal) => Self::Signal(signal),
+        }
     }
 }
 

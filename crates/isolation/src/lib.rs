@@ -12,6 +12,7 @@
 mod contract;
 mod disk;
 mod engine;
+mod exec;
 mod fault;
 mod force;
 #[cfg(feature = "agent-image")]
@@ -33,6 +34,7 @@ pub use contract::{
 };
 pub use disk::{DiskHold, DiskPlace, DiskUse};
 pub use engine::{Engine, EngineConfig, EngineError};
+pub use exec::{ExecError, ExecOrder, ExecPiece, ExecSession, ExecWhat, INPUT_WINDOW, TooMuchInput};
 pub use fault::POINTS as FAULT_POINTS;
 pub use force::{InForce, in_force};
 #[cfg(feature = "agent-image")]

@@ -112,6 +112,42 @@ pub fn signal_child(child: Pid, signal: i32) -> io::Result<()> {
     Ok(())
 }
 
+/// Sends a signal to the process group of a child that was not waited for yet, so that its number cannot have been
+/// reused; a child that has no group of its own yet gets it alone. Nobody being there is no error.
+///
+/// # Errors
+/// Those of kill(2).
+#[allow(clippy::disallowed_methods, reason = "the contract of this function is what the ban asks for")]
+pub fn signal_group(child: Pid, signal: i32) -> io::Result<()> {
+    let pid = child.as_raw_nonzero().get();
+    for target in [-pid, pid] {
+        // SAFETY: kill(2) touches no memory.
+        if unsafe { libc::kill(target, signal) } < 0 {
+            let e = io::Error::last_os_error();
+            if e.raw_os_error() != Some(libc::ESRCH) {
+                return Err(e);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The pid of a child that ended and was not waited for yet, if there is one. It is left as it is: its number stays
+/// taken until it is waited for.
+///
+/// # Errors
+/// Those of waitid(2); `ECHILD` where there is no child at all.
+pub fn ended_child() -> io::Result<Option<Pid>> {
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: waitid writes into `info`, which is of its type; all zeroes is a valid value of it.
+    if unsafe { libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), options) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: initialised above; after waitid the field is that of a child, and zero where there was none.
+    Ok(Pid::from_raw(unsafe { info.assume_init().si_pid() }))
+}
+
 /// Sends a signal to every process of the caller's pid namespace but the caller, which must be its PID 1.
 ///
 /// # Errors

@@ -86,6 +86,11 @@ impl Run {
         Ok(Upstream::new(stream, self))
     }
 
+    /// The way to its sandbox.
+    pub(crate) fn connector(&self) -> &dyn Connect {
+        &*self.connector
+    }
+
     /// An idle connection that an earlier exchange left behind and that is still clean.
     pub(crate) fn idle(self: &Arc<Self>) -> Option<Upstream> {
         loop {

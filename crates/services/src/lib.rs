@@ -15,6 +15,7 @@ mod counts;
 mod deploy;
 mod directory;
 mod disk;
+mod exec;
 mod failure;
 mod gate;
 mod health;
@@ -39,6 +40,8 @@ pub use failure::Failure;
 pub use heritage::{Held, Lingering};
 /// How a workload ended; part of [`Failure`].
 pub use insula_isolation::{DiskHold, Exit, InForce, Mechanism};
+/// Commands beside a workload.
+pub use insula_isolation::{ExecError, ExecOrder, ExecPiece, ExecSession, ExecWhat, INPUT_WINDOW};
 pub use lease::{Lease, LeaseError, Upstream};
 pub use net::Net;
 pub use routing::NoVersion;

@@ -73,6 +73,13 @@ impl Agent {
 
     /// Answers whether this could be said now.
     fn believe(&mut self, frame: FromAgent) -> io::Result<bool> {
+        let frame = match frame {
+            FromAgent::Exec(news) => {
+                self.believe_exec(news);
+                return Ok(true);
+            }
+            frame => frame,
+        };
         if matches!(self.life, Life::Raising(_)) {
             // The wall may greet before its execution was noticed.
             self.settle_start();
@@ -101,6 +108,9 @@ impl Agent {
 
     /// The workload ended, and everything with it; the wall stands.
     fn left(&mut self, ended: Ended) -> io::Result<()> {
+        if let Some(behind) = &mut self.behind {
+            behind.forget_commands();
+        }
         for output in &mut self.outputs {
             let (stderr, log) = (output.stderr, &mut self.log);
             output.settle(|line| log.push(stderr, line))?;

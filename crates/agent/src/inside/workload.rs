@@ -72,6 +72,7 @@ impl Agent {
         {
             self.log.spill_into(File::from(file));
         }
+        self.remember(&plan);
         if wall::is_inside(&plan) {
             return self.launch_inside(plan, fds);
         }
@@ -184,13 +185,15 @@ impl Agent {
         while self.signals.next()?.is_some() {}
         self.look_if_paused()?;
         loop {
-            match reaper::reap()? {
+            match reaper::reap(|pid| self.execs.leaving(pid))? {
+                Reaped::One(pid, ended) if self.reaped_exec(pid, ended) => {}
                 Reaped::One(pid, ended) => {
                     // The program may have ended before its execution was noticed.
                     self.settle_start();
                     if self.behind.as_ref().is_some_and(|behind| behind.wall == pid) {
                         self.wall_ended(ended)?;
                     } else if self.life.main() == Some(pid) {
+                        self.cut_execs();
                         self.life = Life::Ending(ended);
                         self.look_if_paused()?;
                     }

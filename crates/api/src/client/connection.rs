@@ -3,9 +3,10 @@
 use super::target::Target;
 use crate::{Bearer, ClientError, PROBLEM_JSON, Problem};
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, header};
-use http_body_util::{BodyExt, Full, Limited};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Empty, Full, Limited};
 use hyper::body::Incoming;
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 
 /// Media type of server-sent events.
@@ -56,6 +57,32 @@ async fn exchange(
     let request = request.body(Full::new(Bytes::from(body))).map_err(ClientError::Request)?;
     let answer = sender.send_request(request).await.map_err(ClientError::Broken)?;
     if answer.status().is_success() { Ok(answer) } else { Err(problem(answer).await) }
+}
+
+/// Asks for another protocol, and gives the connection that speaks it.
+pub(super) async fn upgrade(
+    target: &Target,
+    request: http::request::Builder,
+    body: Empty<Bytes>,
+) -> Result<TokioIo<Upgraded>, ClientError> {
+    let stream = target.connect().await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(ClientError::Broken)?;
+    // As in `exchange`.
+    tokio::spawn(connection.with_upgrades());
+    let mut request = request.header(header::HOST, target.host_field());
+    if let Some(bearer) = target.bearer() {
+        request = request.header(header::AUTHORIZATION, secret(bearer)?);
+    }
+    let request = request.body(body).map_err(ClientError::Request)?;
+    let answer = sender.send_request(request).await.map_err(ClientError::Broken)?;
+    match answer.status() {
+        StatusCode::SWITCHING_PROTOCOLS => {
+            hyper::upgrade::on(answer).await.map(TokioIo::new).map_err(ClientError::Broken)
+        }
+        status if status.is_success() => Err(ClientError::Protocol),
+        _ => Err(problem(answer).await),
+    }
 }
 
 /// The header field of a token; marked so that nothing that prints headers prints it.

@@ -48,6 +48,12 @@ pub enum ClientError {
     /// The connection broke before the answer was whole.
     #[error("the connection to the daemon broke before the answer was whole")]
     Broken(#[source] hyper::Error),
+    /// The stream of a command broke before the command ended.
+    #[error("the connection to the daemon broke before the command ended")]
+    Cut(#[source] io::Error),
+    /// What came is not what was asked for.
+    #[error("the daemon does not speak the protocol that was asked for")]
+    Protocol,
     /// The token cannot be written into a header field.
     #[error("the token is not one: it has characters that no token has")]
     BadToken,
@@ -87,7 +93,10 @@ impl ClientError {
             Self::Tls { source, .. } => source.hint().to_owned(),
             Self::BadToken => "check `INSULA_TOKEN`, or the file of `--token-file`: one line, `insula_...`".to_owned(),
             Self::Broken(_) => "run the command again; the daemon may just have been restarted".to_owned(),
-            Self::Request(_) | Self::Decode(_) | Self::TooLong { .. } => {
+            Self::Cut(_) => {
+                "the command was ended; run it again, the daemon may just have been restarted".to_owned()
+            }
+            Self::Protocol | Self::Request(_) | Self::Decode(_) | Self::TooLong { .. } => {
                 "use the same version of `insula` for the command and the daemon".to_owned()
             }
             Self::Problem(problem) => problem.remediation.clone(),

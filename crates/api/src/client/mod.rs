@@ -7,6 +7,7 @@ mod alerts;
 mod connection;
 mod deploy;
 mod error;
+mod exec;
 mod find;
 mod follow;
 mod lines;
@@ -23,6 +24,7 @@ use insula_spec::InstanceName;
 use serde::de::DeserializeOwned;
 
 pub use error::ClientError;
+pub use exec::{ExecEvent, ExecInput, ExecOutput};
 pub use follow::Followed;
 pub use logs::LogStream;
 pub use target::InvalidServer;

@@ -204,6 +204,11 @@ fn instances() -> Vec<Endpoint> {
             .takes::<NetRequest>()
             .json::<Net>()
             .problems(&[404, 413, 415]),
+        Endpoint::post(&one("/exec"), ("instances", "exec"), Access::Admin)
+            .says("Runs a command beside an instance, over a connection upgraded to `insula-exec`")
+            .status(101)
+            .text("application/octet-stream")
+            .problems(&[404, 409, 426]),
         act("spawn", Access::Admin).says("Starts an instance and waits until it accepts connections"),
         act("stop", Access::Admin).says("Stops an instance and waits until it is gone"),
         act("restart", Access::Tenant).says("Stops an instance and starts it again"),

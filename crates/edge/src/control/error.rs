@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use http::StatusCode;
-use insula_services::DeployError;
+use insula_services::{DeployError, ExecError};
 use insula_spec::{InstanceName, InvalidName, ServiceName};
 use insula_store::{ReadError, SearchError, TokenError, UnknownKind, WriteError};
 
@@ -156,6 +156,30 @@ pub enum ControlError {
         /// Which instance.
         name: InstanceName,
     },
+    /// The client speaks HTTP where it should change over to another protocol.
+    #[error("a command runs over an upgraded connection, and none was asked for")]
+    NoUpgrade,
+    /// The operator's own program runs the service.
+    #[error("no command can be run beside `{name}`: its service is run by a program of the operator's")]
+    Runner {
+        /// Which instance.
+        name: InstanceName,
+    },
+    /// A command was not run.
+    #[error(transparent)]
+    Exec(#[from] ExecError),
+    /// A command was ended with its instance.
+    #[error("`{name}` ended or is being stopped, and the command with it")]
+    Ended {
+        /// Which instance.
+        name: InstanceName,
+    },
+    /// A command was ended.
+    #[error("the command was ended after {limit:?}, the time it was given")]
+    OutOfTime {
+        /// The time given.
+        limit: Duration,
+    },
     /// The daemon is going down.
     #[error("the daemon is shutting down")]
     ShuttingDown,
@@ -216,6 +240,16 @@ impl ControlError {
                 format!("stop another instance, or raise `{key}`; `insula ps` lists what is up")
             }
             Self::Deploy(e) => e.hint(),
+            Self::NoUpgrade => {
+                "use `insula exec`, or send `Connection: upgrade` and `Upgrade: insula-exec` over HTTP/1.1"
+                    .to_owned()
+            }
+            Self::Runner { .. } => {
+                "ask that program, or run the service at a level of Insula's own".to_owned()
+            }
+            Self::Exec(e) => e.hint().to_owned(),
+            Self::Ended { name } => format!("run `insula why {name}` to see what happened, and try again"),
+            Self::OutOfTime { .. } => "give it more time, or none to run without an end".to_owned(),
             Self::Busy { .. } => "try again in a moment, or raise `hold_queue` of the service".to_owned(),
             Self::ShuttingDown => "try again when it runs".to_owned(),
             Self::Read(e) => e.hint(),

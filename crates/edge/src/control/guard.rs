@@ -42,7 +42,7 @@ const TARGET_MAX: usize = 200;
 
 /// The name of this request.
 #[derive(Debug, Clone)]
-struct Id(String);
+pub(super) struct Id(pub(super) String);
 
 /// Names the request, and turns what the router itself refuses into a problem.
 pub(super) async fn outer(State(keys): State<Arc<Keys>>, mut request: Request, next: Next) -> Response {
@@ -191,6 +191,7 @@ fn code(response: &Response) -> &'static str {
     match response.extensions().get::<Code>() {
         Some(Code(code)) => code,
         None if response.status().is_success() => "ok",
+        None if response.status() == StatusCode::SWITCHING_PROTOCOLS => "ok",
         None => "refused",
     }
 }

@@ -21,6 +21,7 @@ use super::access;
 use super::action::Action;
 use super::caller::Caller;
 use super::error::ControlError;
+use super::exec::{self, Sessions};
 use super::extract::{Asked, Given, Named, Text};
 use super::find;
 use super::guard::{guard, outer};
@@ -44,6 +45,8 @@ pub(super) struct Shared<O> {
     pub(super) keys: Arc<Keys>,
     /// Ends streams that would go on for ever.
     pub(super) stop: CancellationToken,
+    /// Commands that run.
+    pub(super) sessions: Sessions,
 }
 
 pub(super) type App<O> = State<Arc<Shared<O>>>;
@@ -63,6 +66,7 @@ pub(super) fn routes<O: Operations>() -> Routes<Arc<Shared<O>>> {
         .route(&at("/instances/{name}/spawn"), post(spawn::<O>))
         .route(&at("/instances/{name}/stop"), post(stop::<O>))
         .route(&at("/instances/{name}/restart"), post(restart::<O>))
+        .route(&at("/instances/{name}/exec"), post(exec::exec::<O>))
         .route(&at("/instances/{name}/net"), get(net::show::<O>).post(net::set::<O>))
         .route(&at("/instances/{name}/deploy"), post(versions::deploy::<O>))
         .route(&at("/services/{service}/route"), get(versions::routes::<O>).post(versions::route::<O>))

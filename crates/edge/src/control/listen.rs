@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use super::caller::Origin;
 use super::error::ControlError;
+use super::exec::Sessions;
 use super::handlers::{self, Shared};
 use super::inside::Inside;
 use super::keys::Keys;
@@ -53,13 +54,14 @@ impl Limits {
 pub struct Control<O> {
     operations: Arc<O>,
     keys: Arc<Keys>,
+    sessions: Sessions,
 }
 
 impl<O: Operations> Control<O> {
     /// An API that does these operations, for those whom `keys` let in.
     #[must_use]
     pub fn new(operations: O, keys: Keys) -> Self {
-        Self { operations: Arc::new(operations), keys: Arc::new(keys) }
+        Self { operations: Arc::new(operations), keys: Arc::new(keys), sessions: Sessions::new() }
     }
 
     /// Serves the owner of the daemon and root on a Unix socket until `stop` is cancelled; then lets requests
@@ -90,6 +92,7 @@ impl<O: Operations> Control<O> {
         }
         tasks.close();
         tasks.wait().await;
+        self.sessions.ended().await;
         Ok(())
     }
 
@@ -106,7 +109,8 @@ impl<O: Operations> Control<O> {
 
     fn router(&self, stop: CancellationToken) -> Router {
         let (operations, keys) = (Arc::clone(&self.operations), Arc::clone(&self.keys));
-        handlers::router(Arc::new(Shared { operations, keys, stop }))
+        let sessions = self.sessions.clone();
+        handlers::router(Arc::new(Shared { operations, keys, stop, sessions }))
     }
 }
 
@@ -167,7 +171,7 @@ pub(super) async fn connection(
         asked.cancel();
         app.call(request)
     });
-    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), app));
+    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), app).with_upgrades());
     let over = async {
         stop.cancelled().await;
         // Whether or not the request came: that is all the time it has.

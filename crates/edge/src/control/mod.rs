@@ -13,6 +13,7 @@ mod action;
 mod caller;
 mod endpoints;
 mod error;
+mod exec;
 mod extract;
 mod find;
 mod guard;
@@ -37,6 +38,7 @@ mod why;
 
 pub use action::Action;
 pub use error::ControlError;
+pub use exec::Commands;
 pub(crate) use guard::CLIENT;
 pub use inside::Inside;
 pub use keys::{Admission, Keys};

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::action::Action;
 use super::error::ControlError;
+use super::exec::Commands;
 use super::net::Nets;
 use super::versions::Versions;
 use crate::public::RequestId;
@@ -25,7 +26,7 @@ pub struct LogPage {
 }
 
 /// What the control API can ask.
-pub trait Operations: Nets + Versions + Send + Sync + 'static {
+pub trait Operations: Nets + Versions + Commands + Send + Sync + 'static {
     /// How the daemon is.
     fn health(&self) -> impl Future<Output = Result<Health, ControlError>> + Send;
 

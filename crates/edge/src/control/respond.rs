@@ -1,10 +1,12 @@
 //! The one table from errors of the control API to HTTP.
 
+use std::io;
+
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use insula_api::{PROBLEM_JSON, Problem};
-use insula_services::{ControlError as ServicesError, DeployError};
+use insula_services::{ControlError as ServicesError, DeployError, ExecError};
 use insula_store::TokenError;
 
 use super::error::ControlError;
@@ -45,6 +47,11 @@ impl ControlError {
             Self::Stopped { .. } => (StatusCode::CONFLICT, "stopped"),
             Self::TooMany { .. } => (StatusCode::SERVICE_UNAVAILABLE, "too_many_instances"),
             Self::Deploy(e) => of_deploy(e),
+            Self::NoUpgrade => (StatusCode::UPGRADE_REQUIRED, "upgrade_required"),
+            Self::Runner { .. } => (StatusCode::CONFLICT, "exec_unsupported"),
+            Self::Exec(e) => of_exec(e),
+            Self::Ended { .. } => (StatusCode::CONFLICT, "instance_ended"),
+            Self::OutOfTime { .. } => (StatusCode::GATEWAY_TIMEOUT, "command_timed_out"),
             Self::Busy { .. } => (StatusCode::TOO_MANY_REQUESTS, "busy"),
             Self::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
             Self::Ids { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "ids_unknown"),
@@ -80,12 +87,31 @@ impl IntoResponse for ControlError {
                 let why = "Bearer realm=\"insula\", error=\"invalid_token\"";
                 fields.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(why));
             }
+            Self::NoUpgrade => {
+                fields.insert(header::UPGRADE, HeaderValue::from_static(insula_api::EXEC_PROTOCOL));
+            }
             Self::Cooling { wait } => {
                 fields.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
             }
             _ => {}
         }
         response
+    }
+}
+
+fn of_exec(error: &ExecError) -> (StatusCode, &'static str) {
+    match error {
+        ExecError::Unsupported { .. } => (StatusCode::CONFLICT, "exec_unsupported"),
+        ExecError::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "too_many_commands"),
+        ExecError::Program { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "command_not_found")
+        }
+        ExecError::Program { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "command_not_executable"),
+        ExecError::Cwd { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "no_such_directory"),
+        ExecError::Walls { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "command_not_started"),
+        ExecError::TooLong { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+        ExecError::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "command_not_started_in_time"),
+        ExecError::Gone => (StatusCode::CONFLICT, "instance_ended"),
     }
 }
 

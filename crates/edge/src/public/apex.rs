@@ -22,7 +22,7 @@ use crate::public::head::{Fields, Kind, tokens};
 use crate::public::link::Link;
 use crate::public::plan::{self, Asked, Plan, Reply};
 use crate::public::proxy::{Client, Ended, Exchange};
-use crate::public::respond::{BadAnswer, Failure};
+use crate::public::respond::Failure;
 use crate::public::settings::TrustedProxies;
 use crate::public::text::push_address;
 
@@ -98,8 +98,8 @@ where
     let mut exchange = Exchange::new(client, Link::Direct(upstream), upload, door.timeout());
     match exchange.answer(asked).await? {
         Reply::Final(answer) => exchange.deliver(answer).await.map(|ended| Ended { upstream: None, ..ended }),
-        // The API speaks nothing but HTTP.
-        Reply::Switch(_) => Err(BadAnswer::Switch.into()),
+        // A command beside an instance. A client that has gone leaves nothing to wait for.
+        Reply::Switch(head) => Ok(exchange.switch(head, door.timeout()).await),
     }
 }
 

@@ -5,8 +5,10 @@ mod alerts;
 mod apply;
 mod audit;
 mod config;
+mod cp;
 mod doctor;
 mod events;
+mod exec;
 mod generate;
 mod health;
 mod image;
@@ -81,6 +83,8 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> anyhow::Result<ExitCode> {
         Verb::Spawn(args) => one_thread()?.block_on(act::spawn(&client, args, printer))?,
         Verb::Stop(args) => one_thread()?.block_on(act::stop(&client, args, printer))?,
         Verb::Restart(args) => one_thread()?.block_on(act::restart(&client, args, printer))?,
+        Verb::Exec(args) => return one_thread()?.block_on(exec::run(&client, args, printer)),
+        Verb::Cp(args) => one_thread()?.block_on(cp::run(&client, args))?,
         Verb::Deploy(args) => one_thread()?.block_on(versions::deploy(&client, args, printer))?,
         Verb::Route(args) => one_thread()?.block_on(versions::route(&client, args, printer))?,
         Verb::Weight(args) => one_thread()?.block_on(versions::weight(&client, args, printer))?,

@@ -10,6 +10,7 @@
 //! Streams ◄── answers, news, log lines ◄── checked, each in a bounded queue; a full one ends the link
 //! ```
 
+mod exec;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,8 @@ use std::time::Duration;
 use insula_frames::{Ended, LOG_WINDOW, Phase, Step, ToAgent};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
+
+pub(crate) use exec::{Flow, Piece};
 
 use crate::logs::LogStream;
 use task::Task;
@@ -69,6 +72,8 @@ enum Wants {
     Sockets(SocketsWanted),
     /// The listeners of the network wall, or why there are none.
     Wall(oneshot::Sender<io::Result<Vec<OwnedFd>>>),
+    /// A command that runs.
+    Exec(exec::Wanted),
 }
 
 /// Sockets that somebody waits for.

@@ -10,6 +10,7 @@ use tokio::io::{Interest, Ready};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::exec::Execs;
 use super::{Answer, News, OUTBOX, Outgoing, SocketsWanted, Wants};
 use crate::logs::{LogBatch, LogGap};
 use crate::sockets;
@@ -32,6 +33,8 @@ pub(super) struct Task {
     asked: VecDeque<SocketsWanted>,
     /// Who waits for the listeners of the network wall.
     wall: Option<oneshot::Sender<io::Result<Vec<OwnedFd>>>>,
+    /// Commands beside the workload.
+    execs: Execs,
     /// How far the present run has come.
     run: Run,
     to: Targets,
@@ -74,6 +77,7 @@ impl Task {
             awaited: 0,
             asked: VecDeque::new(),
             wall: None,
+            execs: Execs::default(),
             run: Run::Starting,
             to,
             out: VecDeque::new(),
@@ -160,6 +164,11 @@ impl Task {
             Wants::Answer => self.awaited += 1,
             Wants::Sockets(wanted) => self.asked.push_back(wanted),
             Wants::Wall(to) => self.wall = Some(to),
+            Wants::Exec(wanted) => {
+                if !self.execs.admit(wanted) {
+                    return;
+                }
+            }
         }
         self.push(out.bytes, out.fds);
     }
@@ -217,8 +226,10 @@ impl Task {
                 self.tell(Run::Listening, News::Listening { v6, unix, first })
             }
             FromAgent::Exited { ended, next_line } => {
+                self.execs.over();
                 self.tell(Run::Ended, News::Exited { ended, next_line })
             }
+            FromAgent::Exec(news) => self.execs.deliver(news),
             FromAgent::Sockets { .. } => self.pass_sockets(fds),
             FromAgent::Egress { errno, .. } => self.pass_wall(errno, fds),
             FromAgent::Log { gap, lines } => self.pass_lines(gap, lines),

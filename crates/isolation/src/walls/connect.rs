@@ -4,6 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use insula_spec::Network;
@@ -12,6 +13,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockop
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 use crate::contract::{BoxFuture, Connect};
+use crate::exec::{ExecError, ExecOrder, ExecSession};
 use crate::link::Link;
 use crate::stream::Stream;
 
@@ -43,13 +45,33 @@ pub(crate) struct Connector {
     port: u16,
     /// Host path of the directory in which the workload may make its socket, and the socket's name.
     app_dir: PathBuf,
+    /// What the next command is called.
+    next_command: AtomicU64,
+    /// Why no command can be run.
+    no_commands: Option<NoCommands>,
     state: Mutex<State>,
 }
+
+/// Why no command can be run, and what to do about it.
+pub(crate) type NoCommands = (&'static str, &'static str);
 
 impl Connector {
     pub(crate) fn new(link: Link, network: Network, port: u16, app_dir: PathBuf) -> Self {
         let state = Mutex::new(State { place: Where::Unknown, first: None, spare: Vec::new() });
-        Self { link, network, port, app_dir, state }
+        Self { link, network, port, app_dir, next_command: AtomicU64::new(0), no_commands: None, state }
+    }
+
+    /// Commands are called by numbers from this one on, which no other worker uses; unless there can be none.
+    pub(crate) fn commands(mut self, first: u64, none: Option<NoCommands>) -> Self {
+        (self.next_command, self.no_commands) = (AtomicU64::new(first), none);
+        self
+    }
+
+    async fn run(&self, order: ExecOrder) -> Result<ExecSession, ExecError> {
+        if let Some((why, hint)) = self.no_commands {
+            return Err(ExecError::Unsupported { why, hint });
+        }
+        self.link.exec(self.next_command.fetch_add(1, Ordering::Relaxed), order).await
     }
 
     /// The agent saw the listener. What it connected to over a path may be anything that the path led to,
@@ -140,6 +162,10 @@ impl Connector {
 impl Connect for Connector {
     fn connect(&self) -> BoxFuture<'_, io::Result<Stream>> {
         Box::pin(self.open())
+    }
+
+    fn exec(&self, order: ExecOrder) -> BoxFuture<'_, Result<ExecSession, ExecError>> {
+        Box::pin(self.run(order))
     }
 }
 

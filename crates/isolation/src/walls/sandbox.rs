@@ -10,7 +10,7 @@ use insula_linux::identity::Identity;
 use insula_spec::{Launch, Level, Network, Outside, Placement};
 
 use super::body::Body;
-use super::connect::Connector;
+use super::connect::{Connector, NoCommands};
 use super::egress;
 use super::launch::execute;
 use super::prepare::{Around, prepare_again};
@@ -71,7 +71,8 @@ impl Walled {
             Some(dir) if kind.level == Level::Process => dir.to_owned(),
             _ => body.dir().app(),
         };
-        let connector = Connector::new(link.clone(), network(kind), placement.port, app_dir);
+        let connector = Connector::new(link.clone(), network(kind), placement.port, app_dir)
+            .commands(body.shared.epoch << 32, no_commands(kind));
         let logs = streams.take_logs();
         let oom_kills = oom_kills(&body);
         Self {
@@ -367,6 +368,12 @@ impl Sandbox for Walled {
     fn detach(mut self: Box<Self>) {
         self.body.keep();
     }
+}
+
+fn no_commands(kind: Kind) -> Option<NoCommands> {
+    let why = "another program makes its container";
+    kind.driver()
+        .map(|_| (why, "leave `driver` out under `[levels.container]`, so that Insula makes the containers"))
 }
 
 /// Whether a driver tells a signal by this status. A program that ends with such a one by itself cannot be told apart.

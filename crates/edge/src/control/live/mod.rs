@@ -145,7 +145,7 @@ impl Live {
         Ok(page.rows.into_iter().map(line).collect())
     }
 
-    fn known(&self, name: &InstanceName) -> Result<(), ControlError> {
+    pub(in crate::control) fn known(&self, name: &InstanceName) -> Result<(), ControlError> {
         if !self.config.services.contains_key(&name.service) {
             return Err(ControlError::UnknownService(name.clone()));
         }

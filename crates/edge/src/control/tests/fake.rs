@@ -11,12 +11,12 @@ use insula_api::{
     TenantUsage, Timestamp, Usage, Usages, Version, Wanted, WeightRequest, Why,
 };
 use insula_api::{Net, NetSource};
-use insula_services::DeployError;
+use insula_services::{DeployError, Lease};
 use insula_spec::{InstanceId, InstanceName, Limits, NetPolicy, Network, ServiceName, Tenant};
 use insula_store::{Cursor, EventQuery, Heads, LogFilter, Whose};
 use tokio::sync::watch;
 
-use crate::control::{Action, ControlError, LogPage, Nets, Operations, Versions};
+use crate::control::{Action, Commands, ControlError, LogPage, Nets, Operations, Versions};
 use crate::public::RequestId;
 
 /// Knows `notes:alice` and nobody else.
@@ -94,6 +94,16 @@ impl Nets for std::sync::Arc<Fake> {
     async fn set_net(&self, name: &InstanceName, rules: Option<NetPolicy>) -> Result<Net, ControlError> {
         let net = self.net(name).await?;
         Ok(Net { rules: rules.unwrap_or_default(), source: NetSource::Operator, ..net })
+    }
+}
+
+impl Commands for std::sync::Arc<Fake> {
+    fn may_run(&self, name: &InstanceName) -> Result<(), ControlError> {
+        known(name).map(drop)
+    }
+
+    async fn enter(&self, name: &InstanceName) -> Result<Lease, ControlError> {
+        Err(ControlError::Stopped { name: name.clone() })
     }
 }
 
