@@ -14,8 +14,11 @@ mod clock;
 mod devices;
 mod end_of_all;
 mod environment;
+mod exec;
+mod exec_walls;
 mod exit_codes;
 mod files;
+mod files_in_out;
 mod ground;
 mod identity;
 mod input;
@@ -44,7 +47,7 @@ use ground::{Claim, Ground, HostLevel, Shown};
 use matrix::Matrix;
 
 /// Every claim.
-const CLAIMS: [Claim; 20] = [
+const CLAIMS: [Claim; 23] = [
     exit_codes::CLAIM,
     signals::CLAIM,
     stop_signal::CLAIM,
@@ -65,6 +68,9 @@ const CLAIMS: [Claim; 20] = [
     private_tmp::CLAIM,
     devices::CLAIM,
     own_processes::CLAIM,
+    exec::CLAIM,
+    exec_walls::CLAIM,
+    files_in_out::CLAIM,
 ];
 /// Claims about networks, whose rules differ with the key `network`.
 const NETWORK: [Claim; 4] = [loopback::CLAIM, net_allow::CLAIM, net_deny::CLAIM, net_held::CLAIM];

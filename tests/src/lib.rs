@@ -16,6 +16,7 @@
 
 pub mod arrows;
 mod cli;
+mod exec;
 mod host;
 mod http;
 mod internet;
@@ -26,6 +27,7 @@ mod wait;
 mod websocket;
 
 pub use cli::{Answer, program};
+pub use exec::Running;
 pub use host::{Process, cgroups_writable, free_port, is_root, system_program};
 pub use http::{Reply, Request, read_reply};
 pub use internet::Internet;

@@ -176,20 +176,20 @@ fn get_ready(control: &UnixStream, groups: &[OwnedFd], filters: &[Vec<u8>]) -> R
     let fds: Vec<_> = listens.iter().map(AsFd::as_fd).collect();
     scm::send(control, &[READY], &fds).map_err(at(Step::Filter))?;
     drop(listens);
-    wall_in(filters)
+    if !filters.is_empty() {
+        // A second wall where there are others. Not every kernel has it; the host tells where it is not.
+        landlock::keep_to_itself().map_err(at(Step::Filter))?;
+    }
+    filters.iter().try_for_each(|filter| seccomp::install(filter)).map_err(at(Step::Filter))
 }
 
 /// The same for a command beside the workload, which nobody waits for and whose listens nobody looks for.
 pub(crate) fn confine(groups: &[OwnedFd], filters: &[Vec<u8>]) -> Result<(), Failure> {
     join(groups).map_err(at(Step::Limits))?;
     rustix::thread::set_no_new_privs(true).map_err(|e| (Step::Filter, e.into()))?;
-    wall_in(filters)
-}
-
-fn wall_in(filters: &[Vec<u8>]) -> Result<(), Failure> {
     if !filters.is_empty() {
-        // A second wall where there are others. Not every kernel has it; the host tells where it is not.
-        landlock::keep_to_itself().map_err(at(Step::Filter))?;
+        // Where there are filters there is a pid namespace; in it the workload may be sent a signal.
+        landlock::keep_off_sockets().map_err(at(Step::Filter))?;
     }
     filters.iter().try_for_each(|filter| seccomp::install(filter)).map_err(at(Step::Filter))
 }

@@ -7,7 +7,7 @@
 
 use std::io;
 
-use landlock::{CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus, Scope};
+use landlock::{BitFlags, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus, Scope};
 
 /// Keeps the calling thread, for good, and all that it starts from abstract Unix sockets that others have made, and from
 /// signals to others. `false` where the kernel has no such scopes: nothing is changed then.
@@ -17,9 +17,22 @@ use landlock::{CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus, Sco
 /// # Errors
 /// Those of `landlock_restrict_self(2)`.
 pub fn keep_to_itself() -> io::Result<bool> {
+    restrict(Scope::AbstractUnixSocket | Scope::Signal)
+}
+
+/// The same for abstract Unix sockets alone: for a command beside a workload, which may send signals to that. It needs a
+/// pid namespace, beyond which no signal gets.
+///
+/// # Errors
+/// As [`keep_to_itself`].
+pub fn keep_off_sockets() -> io::Result<bool> {
+    restrict(Scope::AbstractUnixSocket.into())
+}
+
+fn restrict(scopes: BitFlags<Scope>) -> io::Result<bool> {
     let rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
-        .scope(Scope::AbstractUnixSocket | Scope::Signal)
+        .scope(scopes)
         .and_then(Ruleset::create)
         .map_err(io::Error::other)?;
     let status = rules.restrict_self().map_err(io::Error::other)?;

@@ -18,6 +18,7 @@ mod cycles;
 mod daemon;
 mod disk;
 mod egress;
+mod exec;
 mod external;
 mod faults;
 mod filter;
