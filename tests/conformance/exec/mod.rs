@@ -34,6 +34,7 @@ fn run(ground: &Ground) -> Shown {
     if let Some(shown) = refused(ground, &server) {
         return shown;
     }
+    act(&server, "app:a", "me", &[]);
     let app = server.app("app:a");
     ends(&server);
     streams(&server);
