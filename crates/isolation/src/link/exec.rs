@@ -290,3 +290,6 @@ fn why(refused: Refused, program: String, cwd: String) -> ExecError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
