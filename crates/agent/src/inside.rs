@@ -148,7 +148,10 @@ impl Agent {
         all.extend(self.outputs.iter().enumerate().map(|(n, o)| readable(Source::Output(n), o.as_fd())));
         if let Some(behind) = &self.behind {
             let out = if behind.wants_to_write() { PollFlags::OUT } else { PollFlags::empty() };
-            all.push((Source::Guest, PollFd::from_borrowed_fd(behind.as_fd(), PollFlags::IN | out)));
+            // What commands write there is not to pile up here.
+            let busy = self.host.as_ref().is_some_and(Connection::is_busy);
+            let heard = if busy { PollFlags::empty() } else { PollFlags::IN };
+            all.push((Source::Guest, PollFd::from_borrowed_fd(behind.as_fd(), heard | out)));
         }
         let hold = self.host.as_ref().is_none_or(Connection::is_busy);
         all.extend(self.execs.watched(hold).into_iter().map(|(source, fd)| (Source::Exec(source), fd)));
