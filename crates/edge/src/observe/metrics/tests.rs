@@ -55,7 +55,12 @@ fn sources(services: &[&str], each_instance: bool) -> Sources<'static> {
         each_instance,
         store_queue: 0,
         refused: 5,
-        footprint: Footprint { shells: 2, shells_memory_bytes: Some(1), daemon_memory_bytes: Some(2), ..Footprint::default() },
+        footprint: Footprint {
+            shells: 2,
+            shells_memory_bytes: Some(1),
+            daemon_memory_bytes: Some(2),
+            ..Footprint::default()
+        },
     }
 }
 
