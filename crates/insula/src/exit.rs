@@ -64,7 +64,7 @@ impl Exit {
         if let Some(failure) = error.downcast_ref::<Failure>() {
             return failure.exit;
         }
-        if error.is::<SecretError>() {
+        if error.is::<SecretError>() || error.is::<crate::named::UnfitFilter>() {
             return Self::BadConfig;
         }
         if let Some(config) = error.downcast_ref::<ConfigError>() {

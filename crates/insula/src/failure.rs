@@ -57,6 +57,7 @@ pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
         RemoteError,
         crate::alerts::SecretError,
         crate::alerts::PostError,
+        crate::named::UnfitFilter,
         ActivationError,
         InvalidName,
         insula_store::OpenError,

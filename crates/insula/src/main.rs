@@ -22,6 +22,7 @@ mod format;
 mod heritage;
 mod home;
 mod lifeline;
+mod named;
 mod parent;
 mod printer;
 mod remote;

@@ -41,6 +41,7 @@ pub use force::{InForce, in_force};
 pub use image::agent_image;
 pub use insula_linux::quota::{Mechanism, Probe as DiskProbe, image::ImageError};
 pub use logs::{LogAcker, LogBatch, LogGap, LogLine, LogStream, Output};
+pub use programs::missing_driver;
 pub use registry::Registry;
 pub use stream::Stream;
-pub use walls::{FilterError, WarmShells};
+pub use walls::{FilterError, WarmShells, check_filter};

@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use insula_linux::child;
+use insula_spec::Driver;
+use insula_spec::config::ContainerSettings;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
@@ -33,13 +35,28 @@ pub(crate) fn locate(name: &str, named: Option<&Path>) -> Option<PathBuf> {
     }
 }
 
+/// Why containers cannot be made by whom these settings name, as far as that is known without asking the program.
+#[must_use]
+pub fn missing_driver(settings: &ContainerSettings) -> Option<String> {
+    let name = settings.driver.as_str();
+    if settings.driver == Driver::Agent || locate(name, settings.path.as_deref()).is_some() {
+        return None;
+    }
+    Some(absent(name, settings.path.as_deref()))
+}
+
+/// What to say of a program that is not there.
+fn absent(name: &str, named: Option<&Path>) -> String {
+    match named {
+        Some(path) => format!("there is no program `{}`", path.display()),
+        None => format!("`{name}` is not installed"),
+    }
+}
+
 /// Finds a program and asks for its version; or tells why there is none that works.
 pub(crate) fn find(name: &str, named: Option<&Path>) -> Result<Program, String> {
     let Some(path) = locate(name, named) else {
-        return Err(match named {
-            Some(path) => format!("there is no program `{}`", path.display()),
-            None => format!("`{name}` is not installed"),
-        });
+        return Err(absent(name, named));
     };
     let cannot = |e: std::io::Error| format!("cannot run `{}`: {e}", path.display());
     let version = said(&path).map_err(cannot)?;
@@ -82,6 +99,15 @@ mod tests {
         assert_eq!(find("no-such-program", None).unwrap_err(), "`no-such-program` is not installed");
         let error = find("x", Some(Path::new("/nowhere/x"))).unwrap_err();
         assert_eq!(error, "there is no program `/nowhere/x`");
+    }
+
+    #[test]
+    fn a_driver_that_is_missing_is_named_and_the_agent_never_is() {
+        let settings = |driver, path: Option<&str>| ContainerSettings { driver, path: path.map(Into::into) };
+        assert_eq!(missing_driver(&settings(Driver::Agent, Some("/nowhere/crun"))), None);
+        assert_eq!(missing_driver(&settings(Driver::Crun, Some("/bin/sh"))), None);
+        let missing = missing_driver(&settings(Driver::Runc, Some("/nowhere/runc")));
+        assert_eq!(missing.as_deref(), Some("there is no program `/nowhere/runc`"));
     }
 
     #[test]

@@ -61,6 +61,57 @@ fn a_malformed_file_refuses_the_start_and_says_where() {
 }
 
 #[test]
+fn a_malformed_file_is_found_before_anything_is_changed() {
+    let server = with(Some(NO_MKDIR), "namespace");
+    server.get("sh:a", "/").expect(200);
+    let (app, file) = (server.app("sh:a"), server.place().path().join("filter.json"));
+    let config = server.place().path().join("insula.toml");
+    let check = || server.cli(&["config", "check", "--config", config.to_str().unwrap()]);
+    check().ok();
+    for (text, said) in [
+        (NO_MKDIR.replace("SCMP_ACT_ERRNO", "SCMP_ACT_EROR"), ["`syscalls[0].action`", "SCMP_ACT_EROR"]),
+        (NO_MKDIR.replace("defaultAction", "defaultActoin"), ["defaultActoin", "defaultAction"]),
+        ("{".to_owned(), ["EOF", "line 1"]),
+    ] {
+        fs::write(&file, text).unwrap();
+        for answer in [check(), server.cli(&["config", "apply"]), server.take_over()] {
+            let told = ["`service.sh.seccomp`", "filter.json", said[0], said[1]];
+            assert_eq!(answer.code, 6, "{answer:?}");
+            assert!(answer.stderr.contains("hint") || answer.stderr.contains("remediation"), "{answer:?}");
+            assert!(told.iter().all(|part| answer.stderr.contains(part)), "{told:?}: {answer:?}");
+        }
+    }
+    fs::remove_file(&file).unwrap();
+    assert_eq!(check().code, 6);
+    server.parent().signal(rustix::process::Signal::HUP);
+    server.wait_said("the configuration was not applied");
+    assert_eq!(server.app("sh:a"), app);
+    server.get("sh:a", "/").expect(200);
+    fs::write(&file, NO_MKDIR).unwrap();
+    server.cli(&["config", "apply"]).ok();
+    assert_eq!(server.app("sh:a"), app);
+}
+
+#[test]
+fn a_driver_that_is_not_there_is_a_warning() {
+    let place = Place::new();
+    let driver = |path: &str| format!("[levels.container]\ndriver = \"crun\"\npath = \"{path}\"\n");
+    let checked = |text: &str, more: &[&str]| {
+        let config = place.configure(&(app("serve", "", &["a"]) + text));
+        let verb = ["config", "check", "--config", config.to_str().unwrap()];
+        Answer::of(&place.home(), &[&verb[..], more].concat()).ok()
+    };
+    let answer = checked(&driver("/nowhere/crun"), &[]);
+    let told = ["`levels.container.driver`", "`/nowhere/crun`", "insula.toml:"];
+    assert!(told.iter().all(|part| answer.stderr.contains(part)), "{answer:?}");
+    assert!(answer.stdout.contains("1 warning"), "{answer:?}");
+    let warnings = checked(&driver("/nowhere/crun"), &["--json"]).json()["warnings"].clone();
+    assert_eq!(warnings[0]["key"], "levels.container.driver", "{warnings}");
+    // What is there is asked for its version by `doctor`, and only there.
+    assert!(!checked(&driver("/bin/sh"), &[]).stdout.contains("warning"));
+}
+
+#[test]
 fn at_level_process_there_is_no_filter_to_change() {
     let place = Place::new();
     let text = app("serve", "isolation = \"process\"\nseccomp = \"filter.json\"", &["a"]);

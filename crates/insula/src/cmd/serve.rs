@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::home::Home;
 use crate::parent::{self, DOOR_VERSION, Outcome, Plan, Request};
 use crate::printer::Printer;
-use crate::{agent_image, alerts, environment, trace};
+use crate::{agent_image, alerts, environment, named, trace};
 
 pub(super) fn run(home: &Home, args: ServeArgs, printer: Printer) -> anyhow::Result<ExitCode> {
     if let Some(how) = args.resume {
@@ -27,6 +27,15 @@ pub(super) fn run(home: &Home, args: ServeArgs, printer: Printer) -> anyhow::Res
         tracing::warn!(key = note.key, line = note.line, "{}", note.text);
     }
     alerts::check_keys(&config)?;
+    match named::check_filters(&config) {
+        // Nothing has changed then; others shall not wait for one service.
+        Err(error) if args.takeover => return Err(error.into()),
+        Err(error) => {
+            let hint = error.hint();
+            tracing::warn!(hint, "{:#}", anyhow::Error::from(error));
+        }
+        Ok(()) => {}
+    }
     if args.insecure_api {
         secluded(&config)?;
         printer.talk("warning: every program on this host may use the control API without a token");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use insula_spec::{Config, InstanceId, Placement, ServiceName, ServiceSpec};
+use insula_spec::{Config, InstanceId, NetPolicy, Placement, ServiceName, ServiceSpec};
 use serde::{Deserialize, Serialize};
 
 /// What a new configuration changes, by service.
@@ -64,7 +64,12 @@ fn runs_alike(a: &ServiceSpec, b: &ServiceSpec) -> bool {
     let walls = |s: &ServiceSpec| (s.isolation, s.min_isolation);
     let launch = |s: &ServiceSpec| {
         let placement = Placement { port: 1, socket: "/socket".into() };
-        "id".parse().ok().map(|id: InstanceId| s.launch(&id, &placement, None))
+        "id".parse().ok().map(|id: InstanceId| {
+            let mut launch = s.launch(&id, &placement, None);
+            // What is reached outside is judged anew while a program runs.
+            (launch.net, launch.net_given, launch.limits.bandwidth) = (NetPolicy::none(), false, None);
+            launch
+        })
     };
     walls(a) == walls(b) && launch(a) == launch(b)
 }
@@ -83,18 +88,19 @@ mod tests {
     fn each_kind_of_change_is_told_apart() {
         let old = config(
             "[service.same]\ncommand = \"a\"\n[service.gone]\ncommand = \"a\"\n[service.rules]\ncommand = \"a\"\n\
-             [service.env]\ncommand = \"a\"\n",
+             [service.env]\ncommand = \"a\"\n[service.outside]\ncommand = \"a\"\n",
         );
         let new = config(
             "[service.same]\ncommand = \"a\"\n[service.fresh]\ncommand = \"a\"\n\
              [service.rules]\ncommand = \"a\"\nidle_timeout = \"9s\"\n\
-             [service.env]\ncommand = \"a\"\n[service.env.env]\nX = \"1\"\n",
+             [service.env]\ncommand = \"a\"\n[service.env.env]\nX = \"1\"\n\
+             [service.outside]\ncommand = \"a\"\nbandwidth_limit = \"1M\"\nnet = []\n",
         );
         let changes = Changes::between(&old, &new);
         let names = |names: &[ServiceName]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(names(&changes.added), ["fresh"]);
         assert_eq!(names(&changes.removed), ["gone"]);
-        assert_eq!(names(&changes.adjusted), ["rules"]);
+        assert_eq!(names(&changes.adjusted), ["outside", "rules"]);
         assert_eq!(names(&changes.restarted), ["env"]);
         assert!(!changes.settings);
         assert_eq!(Changes::between(&old, &old), Changes::default());

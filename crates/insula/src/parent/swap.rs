@@ -155,6 +155,10 @@ impl Parent {
             let hint = e.hint();
             Unfit { why: format!("{:#}", anyhow::Error::from(e)), hint }
         })?;
+        crate::named::check_filters(&config).map_err(|e| {
+            let hint = e.hint();
+            Unfit { why: format!("{:#}", anyhow::Error::from(e)), hint }
+        })?;
         if plan.insecure_api {
             crate::cmd::secluded(&config).map_err(|e| Unfit { why: e.message, hint: e.hint })?;
         }

@@ -50,8 +50,8 @@ pub(crate) use idmap::IdMode;
 pub(crate) use launch::launch;
 pub(crate) use pool::Pool;
 pub use pool::WarmShells;
-pub use profile::FilterError;
 pub(crate) use profile::List;
+pub use profile::{FilterError, check_filter};
 
 use crate::contract::LaunchError;
 use crate::ports::Ports;

@@ -108,6 +108,14 @@ pub(crate) async fn of(level: Level, launch: &Launch) -> Result<Option<Profile>,
         .map(Some)
 }
 
+/// Whether a file can be the operator's filter: read and compiled, and nothing more.
+///
+/// # Errors
+/// Why not.
+pub fn check_filter(file: &Path) -> Result<(), FilterError> {
+    read(file).map(drop)
+}
+
 fn read(file: &Path) -> Result<Profile, FilterError> {
     let mut text = Vec::new();
     // A pipe would be waited for.

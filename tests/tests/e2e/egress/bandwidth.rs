@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use insula_tests::{Internet, Place, Server};
+use insula_tests::{Internet, Place, Server, wait_until};
+use serde_json::json;
 
 use super::{GOOD, ask};
 
@@ -41,6 +42,36 @@ fn a_bounded_stream_takes_its_time() {
     assert!(shown.contains("bandwidth") && shown.contains("/s each way"), "{shown}");
     assert_eq!(server.inspect("slow:a")["limits"]["bandwidth"], RATE);
     assert!(server.inspect("free:a")["limits"]["bandwidth"].is_null());
+}
+
+#[test]
+fn a_new_bound_holds_for_what_runs() {
+    let mut internet = Internet::new();
+    internet.server(&format!("{GOOD}:5432"), "");
+    let place = Place::new();
+    let options = internet.options(&place);
+    let text = |rate: u32| {
+        service("slow", &format!("bandwidth_limit = \"{rate}\"")) + "[instances]\nslow = [\"a\"]\n"
+    };
+    let server = Server::with(place, &text(RATE), &options);
+    let slow = time(&server, "slow:a");
+    let app = server.app("slow:a");
+    let _path = server.place().configure(&text(8 * RATE));
+    let planned = server.cli(&["config", "apply", "--dry-run", "--json"]).ok().json();
+    assert_eq!((&planned["adjusted"], &planned["restarted"]), (&json!(["slow"]), &json!([])));
+    server.cli(&["config", "apply"]).ok();
+    assert_eq!(server.inspect("slow:a")["limits"]["bandwidth"], 8 * RATE);
+    let fast = time(&server, "slow:a");
+    assert!(
+        fast * 2 < slow,
+        "{SIZE} bytes took {slow:?} at {RATE} a second, and {fast:?} at eight times as much"
+    );
+    let _path = server.place().configure(&text(RATE));
+    server.parent().signal(rustix::process::Signal::HUP);
+    wait_until("the old bound", || (server.inspect("slow:a")["limits"]["bandwidth"] == RATE).then_some(()));
+    let again = time(&server, "slow:a");
+    assert!(fast * 2 < again, "{fast:?}, then {again:?}");
+    assert_eq!(server.app("slow:a"), app, "it was restarted");
 }
 
 #[test]

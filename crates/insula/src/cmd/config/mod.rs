@@ -15,6 +15,7 @@ use crate::environment::CONFIG;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::home::Home;
+use crate::named;
 use crate::printer::Printer;
 
 #[derive(Debug, Serialize)]
@@ -36,8 +37,10 @@ pub(super) fn run(home: (&Home, Origin), verb: ConfigVerb, printer: Printer) -> 
 }
 
 fn check(args: ConfigArg, printer: Printer) -> anyhow::Result<Exit> {
-    let config = Config::load(&find(args)?.1)?;
+    let mut config = Config::load(&find(args)?.1)?;
     crate::alerts::check_keys(&config)?;
+    named::check_filters(&config)?;
+    config.notes.extend(named::notes(&config));
     let instances = config.instances.values().map(std::collections::BTreeSet::len).sum();
     warn(&config, printer);
     let (services, warnings) = (config.services.len(), config.notes);
