@@ -123,6 +123,26 @@ impl Cloud {
 
     /// Starts it with services of its own, and images made of directories, each under a name.
     pub(crate) fn with(insula: &Path, config: &str, images: &[(&str, PathBuf)]) -> anyhow::Result<Self> {
+        Self::over(insula, (config, images), Self::command)
+    }
+
+    /// Starts it with services of its own on a host that forwards packets, whatever this one does: a network namespace
+    /// that ends with it. What is asked of it comes over its control socket.
+    pub(crate) fn forwarding(insula: &Path, config: &str) -> anyhow::Result<Self> {
+        const SCRIPT: &str =
+            "ip link set lo up && echo 1 >/proc/sys/net/ipv4/ip_forward && exec \"$0\" \"$@\"";
+        Self::over(insula, (config, &[]), |insula, dir| {
+            let mut command = Self::environment(Command::new("unshare"), dir);
+            command.args(["--net", "sh", "-c", SCRIPT]).arg(insula).arg("--json");
+            command
+        })
+    }
+
+    fn over(
+        insula: &Path,
+        (config, images): (&str, &[(&str, PathBuf)]),
+        command: impl FnOnce(&Path, &Path) -> Command,
+    ) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new().prefix("insula-bench").tempdir()?;
         // Tenants have ids of their own, and must reach the program.
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
@@ -136,12 +156,12 @@ impl Cloud {
             let said = String::from_utf8_lossy(&output.stderr);
             anyhow::ensure!(output.status.success(), "image `{name}`: {}", said.trim());
         }
-        let (daemon, port) = Self::serve(&insula, dir.path())?;
+        let (daemon, port) = Self::serve(command(&insula, dir.path()), dir.path())?;
         Ok(Self { insula, dir, daemon, port })
     }
 
-    fn serve(insula: &Path, dir: &Path) -> anyhow::Result<(Child, u16)> {
-        let mut daemon = Self::command(insula, dir)
+    fn serve(mut command: Command, dir: &Path) -> anyhow::Result<(Child, u16)> {
+        let mut daemon = command
             .args(["serve", "--config"])
             .arg(dir.join("insula.toml"))
             .stdout(Stdio::piped())
@@ -162,17 +182,19 @@ impl Cloud {
     pub(crate) fn restart(&mut self, change: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<()> {
         self.end()?;
         change(&self.dir.path().join("home"))?;
-        (self.daemon, self.port) = Self::serve(&self.insula, self.dir.path())?;
+        (self.daemon, self.port) =
+            Self::serve(Self::command(&self.insula, self.dir.path()), self.dir.path())?;
         self.until_shells_wait()
     }
 
     fn command(insula: &Path, dir: &Path) -> Command {
-        let mut command = Command::new(insula);
+        let mut command = Self::environment(Command::new(insula), dir);
+        command.arg("--json");
         command
-            .env("INSULA_HOME", dir.join("home"))
-            .env("INSULA_LOG", "warn")
-            .arg("--json")
-            .stdin(Stdio::null());
+    }
+
+    fn environment(mut command: Command, dir: &Path) -> Command {
+        command.env("INSULA_HOME", dir.join("home")).env("INSULA_LOG", "warn").stdin(Stdio::null());
         command
     }
 

@@ -2,7 +2,8 @@
 //!
 //! They are asked for all at once, over the control API, as a start of the machine would. What is on the clock: from
 //! the first order to the last instance that runs. An instance's own are its network namespace and, at `routed`, its
-//! address, as the kernel tells it.
+//! address, as the kernel tells it. `routed` is measured on a host of its own, a network namespace that forwards packets,
+//! so that the settings of this one stay what they are.
 
 use std::collections::HashSet;
 use std::fs;
@@ -22,20 +23,20 @@ use crate::table::Table;
 const AT_ONCE: usize = 8;
 /// Kinds of networks that give each instance one of its own.
 const NETWORKS: [&str; 2] = ["isolated", "routed"];
-/// Whether this host forwards packets, which `routed` needs.
-const FORWARDS: &str = "/proc/sys/net/ipv4/ip_forward";
 
 /// Instances made in each second, and how many share what they must not.
 pub(crate) fn measure(insula: &Path, extent: Extent) -> anyhow::Result<Vec<Table>> {
     let many = extent.fleet;
     let mut tables = Vec::new();
     for network in NETWORKS {
-        if network == "routed" && fs::read_to_string(FORWARDS)?.trim() != "1" {
-            let how = "`sysctl -w net.ipv4.ip_forward=1` lets it";
-            crate::say(&format!("network `{network}` is not measured: this host does not forward; {how}"))?;
-            continue;
-        }
-        let cloud = Cloud::with(insula, &config(network), &[])?;
+        let cloud = match network {
+            "routed" if !rustix::process::geteuid().is_root() => {
+                crate::say(&format!("network `{network}` is not measured: it needs root"))?;
+                continue;
+            }
+            "routed" => Cloud::forwarding(insula, &config(network))?,
+            _ => Cloud::with(insula, &config(network), &[])?,
+        };
         let title = format!("{many} instances, network `{network}`");
         let mut made = Table::new(format!("{title}: made in each second"), "1/s", &["insula"]);
         let mut shared =

@@ -26,7 +26,7 @@ type Program = (&'static str, &'static str, &'static [&'static str]);
 /// Parts that measure with the services that they share.
 const SHARED: &[&str] = &["memory", "proxy", "noise", "wake", "crash"];
 
-const PROGRAMS: [Program; 12] = [
+const PROGRAMS: [Program; 13] = [
     ("cc", "gcc", &["memory", "proxy", "noise", "wake", "crash", "launch"]),
     ("nginx", "nginx-light", SHARED),
     ("caddy", "caddy", SHARED),
@@ -36,7 +36,8 @@ const PROGRAMS: [Program; 12] = [
     ("crun", "crun", &["launch"]),
     ("podman", "podman", &["launch"]),
     ("runsc", "runsc", &["launch"]),
-    ("unshare", "util-linux", &["launch"]),
+    ("unshare", "util-linux", &["launch", "fleet"]),
+    ("ip", "iproute2", &["fleet"]),
     ("tar", "tar", &["launch"]),
     ("haproxy", "haproxy", &["egress"]),
 ];
