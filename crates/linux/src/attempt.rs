@@ -5,6 +5,8 @@
 
 use std::ffi::CString;
 use std::io;
+#[cfg(feature = "host")]
+use std::os::fd::AsFd;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
@@ -79,6 +81,34 @@ pub fn network_wall() -> io::Result<()> {
     }
     crate::loopback::bring_up()?;
     crate::wall::build().map(drop)
+}
+
+/// Connects a routed network to a host of one's own that forwards; needs root.
+///
+/// # Errors
+/// Those of unshare(2), and what [`crate::routed::Wire`] lacks.
+#[cfg(feature = "host")]
+pub fn routed_network() -> io::Result<()> {
+    use crate::routed::{Allowed, Range, RoutedError, Wire};
+    let told = |e: RoutedError| match e {
+        RoutedError::Kernel { step, source } => io::Error::other(format!("cannot {step}: {source}")),
+        other => io::Error::other(other),
+    };
+    // SAFETY: no memory is involved; the callers' process ends afterwards.
+    let apart = || answer(unsafe { libc::unshare(libc::CLONE_NEWNET) }.into());
+    let inside = std::thread::spawn(move || {
+        apart()?;
+        std::fs::File::open("/proc/thread-self/ns/net")
+    });
+    let inside = inside.join().unwrap_or_else(|_| Err(io::Error::other("a thread broke")))?;
+    apart()?;
+    std::fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
+    let range = Range::new(std::net::Ipv4Addr::new(10, 0, 0, 0), 30);
+    let range = range.ok_or_else(|| told(RoutedError::Full))?;
+    // Every kind of rule, and a bound.
+    let allowed = Allowed { public: true, rate: Some(1 << 20), ..Allowed::default() };
+    let wire = Wire::lay(range, "tried", inside.as_fd()).map_err(told)?;
+    wire.open(&allowed).map(drop).map_err(told)
 }
 
 /// Asks for a keyring of the kernel (`KEYCTL_JOIN_SESSION_KEYRING`); keyrings know no namespaces.

@@ -3,6 +3,7 @@
 mod checks;
 mod levels;
 mod manager;
+mod routed;
 
 use std::path::Path;
 
@@ -131,6 +132,7 @@ pub(crate) fn levels(home: &Home) -> anyhow::Result<Vec<LevelFound>> {
 /// Looks at everything.
 pub(crate) fn examine(home: &Home, config: Option<&Path>) -> Diagnosis {
     let mut checks = checks::host();
+    checks.push(routed::check());
     checks.push(checks::home(home));
     checks.push(checks::config(config));
     checks.push(checks::disk_limits(home, config));

@@ -45,6 +45,8 @@ enum What {
     Try { name: Probe, target: String },
     /// Build a network wall in a network of one's own.
     Wall,
+    /// Connect a routed network on a host of one's own.
+    Routed,
     /// Wait until standard input ends.
     Idle,
 }
@@ -79,6 +81,10 @@ pub(crate) fn run(args: ProbeArgs, printer: Printer) -> anyhow::Result<ExitCode>
         What::Wall => {
             let built = insula_linux::attempt::network_wall().map(|()| "built".to_owned());
             printer.json_line(&Outcome::of(built))?;
+        }
+        What::Routed => {
+            let connected = insula_linux::attempt::routed_network().map(|()| "connected".to_owned());
+            printer.json_line(&Outcome::of(connected))?;
         }
         What::Idle => {
             io::copy(&mut io::stdin(), &mut io::sink())?;

@@ -55,7 +55,7 @@ pub(crate) async fn adopt(shared: &Arc<Shared>, record: &Record, logs_from: u64)
         }
     };
     let app = Identity { pid: record.app_pid, start: record.app_start };
-    let shell = Shell { kind, link, streams, body, spill: None, raised: false, borrowed: None };
+    let shell = Shell { kind, link, streams, body, spill: None, raised: false, borrowed: None, wire: None };
     let sandbox = Walled::over(shell, &record.placement, app).behind(record.filter.clone());
     take_over(sandbox, phase).await
 }

@@ -72,7 +72,7 @@ impl Body {
     pub(crate) fn settle(&mut self, kind: Kind, instance: &InstanceName, placement: &Placement) {
         self.instance = Some(instance.clone());
         let Some(parts) = &mut self.parts else { return };
-        parts.routed = kind.is_routed();
+        parts.routed |= kind.is_routed();
         if kind.needs_host_port() {
             self.shared.ports.claim(placement.port);
             parts.port = Some(placement.port);
@@ -80,6 +80,13 @@ impl Body {
         let socket_dir =
             placement.socket.parent().filter(|dir| dir.parent() == Some(&self.shared.socket_root));
         parts.socket_dir = socket_dir.filter(|_| kind.level == Level::Process).map(ToOwned::to_owned);
+    }
+
+    /// Says that the host has an interface to its network, or will.
+    pub(crate) fn wired(&mut self) {
+        if let Some(parts) = &mut self.parts {
+            parts.routed = true;
+        }
     }
 
     /// Runs something that blocks and works on these walls.

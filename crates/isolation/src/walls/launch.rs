@@ -56,7 +56,9 @@ async fn launch_in_shell(pool: &Pool, level: Level, launch: &Launch) -> Result<W
     fault::point("launch.started");
     let walled = Walled::over(shell, &launch.placement, app).built_around(around).awaited(wake);
     let mut walled = walled.behind(profile.map(|profile| profile.name));
-    walled.judge_by(&Outside::of(launch));
+    if !kind.is_routed() {
+        walled.judge_by(&Outside::of(launch));
+    }
     Ok(walled)
 }
 
@@ -68,7 +70,7 @@ async fn make_ready(
 ) -> Result<Prepared, LaunchError> {
     shell.body.settle(shell.kind, &launch.instance, &launch.placement);
     if shell.kind.is_routed() {
-        routed::join(&shell.body, launch).await?;
+        routed::join(shell, launch).await?;
     }
     raise_for(shell, launch).await?;
     prepare(shell, launch, profile).await

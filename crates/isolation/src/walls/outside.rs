@@ -48,12 +48,6 @@ fn packets(kind: Kind, launch: &Launch) -> Result<(), LaunchError> {
         let hint = "level `process` has the network of the host: choose a level from `namespace` on";
         return refused("network", hint.to_owned());
     }
-    if launch.limits.bandwidth.is_some() {
-        return refused(
-            "bandwidth_limit",
-            "packets of routed networks are not counted: remove it".to_owned(),
-        );
-    }
     if let Err(error) = insula_linux::routed::check() {
         return refused("network", format!("{error}: {}", error.hint()));
     }

@@ -6,7 +6,9 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use insula_linux::watched::Watched;
 use insula_spec::{Driver, Level, Network};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::raise;
 use super::shell::{self, Shell};
@@ -46,16 +48,30 @@ pub struct WarmShells {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    shells: Vec<(Kind, VecDeque<Shell>)>,
+    shells: Vec<(Kind, VecDeque<Kept>)>,
     /// Whether shells are being made now.
     making: bool,
     /// Whether no more are made ahead.
     closed: bool,
 }
 
+/// A shell that waits, and whoever watches over it.
+#[derive(Debug)]
+struct Kept {
+    shell: Shell,
+    _watch: AbortOnDropHandle<()>,
+}
+
+impl Kept {
+    /// For whoever takes it; nobody watches over it any more.
+    fn into_shell(self) -> Shell {
+        self.shell
+    }
+}
+
 impl Waiting {
     /// The shells of this kind, from now on kept ahead.
-    fn of(&mut self, kind: Kind) -> &mut VecDeque<Shell> {
+    fn of(&mut self, kind: Kind) -> &mut VecDeque<Kept> {
         let at = self.shells.iter().position(|(known, _)| *known == kind).unwrap_or_else(|| {
             self.shells.push((kind, VecDeque::new()));
             self.shells.len() - 1
@@ -64,7 +80,18 @@ impl Waiting {
     }
 
     fn all(&self) -> impl Iterator<Item = &Shell> {
-        self.shells.iter().flat_map(|(_, shells)| shells)
+        self.shells.iter().flat_map(|(_, shells)| shells).map(|kept| &kept.shell)
+    }
+
+    /// Takes out those whose agent ended. Each then takes down what it has on the host.
+    fn without_dead(&mut self) -> Vec<Kept> {
+        let mut dead = Vec::new();
+        for (_, shells) in &mut self.shells {
+            let (alive, ended) = std::mem::take(shells).into_iter().partition(|kept| kept.shell.is_alive());
+            *shells = alive;
+            dead.extend::<VecDeque<_>>(ended);
+        }
+        dead
     }
 }
 
@@ -110,8 +137,8 @@ impl Pool {
 
     /// Those that wait, by kind.
     pub(crate) fn warm_shells(&self) -> Vec<WarmShells> {
-        let pid = |shell: &Shell| shell.body.agent().map(|agent| agent.pid);
-        let of = |(kind, shells): &(Kind, VecDeque<Shell>)| WarmShells {
+        let pid = |kept: &Kept| kept.shell.body.agent().map(|agent| agent.pid);
+        let of = |(kind, shells): &(Kind, VecDeque<Kept>)| WarmShells {
             levels: kind.used_by(),
             network: kind.network,
             driver: kind.driver(),
@@ -142,7 +169,7 @@ impl Pool {
             let filling = Filling(&pool);
             while let Some(kind) = pool.next_missing().await {
                 match raise::make_ahead(&pool.shared, kind).await {
-                    Ok(shell) => pool.lock().of(kind).push_back(shell),
+                    Ok(shell) => pool.keep(kind, shell),
                     Err(error) => {
                         // The next launch meets the same error and tells it to whoever waits.
                         tracing::warn!(%error, "cannot make a blank shell ahead");
@@ -152,6 +179,22 @@ impl Pool {
             }
             drop(filling);
         });
+    }
+
+    /// Lets a shell wait. What it has on the host goes when its agent is killed; the next launch has another one made.
+    fn keep(self: &Arc<Self>, kind: Kind, shell: Shell) {
+        let (ended, pool) = (shell.body.agent_pidfd(), Arc::downgrade(self));
+        let watch = tokio::spawn(async move {
+            match ended.and_then(Watched::new) {
+                Ok(agent) => drop(agent.readable().await),
+                Err(error) => return tracing::warn!(%error, "a blank shell is not watched over"),
+            }
+            let dead = pool.upgrade().map(|pool| pool.lock().without_dead()).unwrap_or_default();
+            for kept in dead {
+                tracing::warn!(key = kept.shell.body.key, "a blank shell ended while it waited");
+            }
+        });
+        self.lock().of(kind).push_back(Kept { shell, _watch: AbortOnDropHandle::new(watch) });
     }
 
     /// The kind of the next shell to make, when there is time for it.
@@ -167,8 +210,8 @@ impl Pool {
         self.lock().closed = true;
         let _turn = self.filling.lock().await;
         let shells = std::mem::take(&mut self.lock().shells);
-        for shell in shells.into_iter().flat_map(|(_, shells)| shells) {
-            shell.body.take_down().await;
+        for kept in shells.into_iter().flat_map(|(_, shells)| shells) {
+            kept.into_shell().body.take_down().await;
         }
     }
 
@@ -177,7 +220,7 @@ impl Pool {
             return None;
         }
         loop {
-            let shell = self.lock().of(kind.of_shell()).pop_front()?;
+            let shell = self.lock().of(kind.of_shell()).pop_front()?.into_shell();
             if shell.is_alive() {
                 return Some(shell);
             }
@@ -192,7 +235,7 @@ impl Pool {
 
 /// A kind of which fewer wait than should.
 fn missing(waiting: &Waiting, size: usize) -> Option<Kind> {
-    let lacks = |(_, shells): &&(Kind, VecDeque<Shell>)| shells.len() < size;
+    let lacks = |(_, shells): &&(Kind, VecDeque<Kept>)| shells.len() < size;
     waiting.shells.iter().filter(|_| !waiting.closed).find(lacks).map(|(kind, _)| *kind)
 }
 

@@ -14,11 +14,19 @@ use super::idmap::{self, IdMode};
 use super::launch::execute;
 use super::prepare::{Prepared, cannot_show};
 use super::shell::{self, Shell, failed};
-use super::{Kind, Shared};
+use super::{Kind, Shared, routed};
 use crate::contract::LaunchError;
 
-/// Makes a shell that waits: with a guest in it, where there is to be one.
+/// Makes a shell that waits: with a guest in it, where there is to be one, and a wire, where it is to be routed.
 pub(crate) async fn make_ahead(shared: &Arc<Shared>, kind: Kind) -> Result<Shell, LaunchError> {
+    let mut shell = make_raised(shared, kind).await?;
+    if kind.is_routed() {
+        routed::lay_ahead(&mut shell).await;
+    }
+    Ok(shell)
+}
+
+async fn make_raised(shared: &Arc<Shared>, kind: Kind) -> Result<Shell, LaunchError> {
     if !guest::is_guest(kind.level) || shared.ids == IdMode::Single {
         return shell::make(shared, kind, None).await;
     }

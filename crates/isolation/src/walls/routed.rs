@@ -7,12 +7,12 @@ use std::os::fd::AsFd;
 
 use insula_egress::address::special;
 use insula_linux::identity::Identity;
-use insula_linux::routed::{self, Allowed, Range, RoutedError};
-use insula_spec::{Launch, NetPolicy, NetRule};
+use insula_linux::routed::{self, Allowed, Range, RoutedError, Wire};
+use insula_spec::{Launch, NetPolicy, NetRule, Outside};
 
 use super::Shared;
 use super::body::Body;
-use super::shell::failed;
+use super::shell::{Shell, failed};
 use crate::contract::LaunchError;
 
 /// What a policy comes to for packets, which have addresses and no names.
@@ -35,6 +35,11 @@ pub(super) fn allowed(policy: &NetPolicy) -> Result<Allowed, NetRule> {
     Ok(allowed)
 }
 
+/// The same with the bound of bytes.
+fn allowed_of(outside: &Outside) -> Result<Allowed, NetRule> {
+    Ok(Allowed { rate: outside.bandwidth.map(|rate| rate.0), ..allowed(&outside.net)? })
+}
+
 /// The name servers that an instance is told of: those of the host that are public, since nothing else is within reach.
 pub(crate) fn resolvers(text: &str) -> String {
     let server = |line: &str| {
@@ -49,18 +54,41 @@ fn owner(home_id: &str, key: &str) -> String {
     format!("{home_id} {key}")
 }
 
-/// Connects the network of these walls.
-pub(super) async fn join(body: &Body, launch: &Launch) -> Result<(), LaunchError> {
+/// Lays a wire to the network of these walls, which leads nowhere before it is opened. Where it cannot be laid ahead,
+/// the start tries again, and tells why not.
+pub(super) async fn lay_ahead(shell: &mut Shell) {
+    match lay(&mut shell.body).await {
+        Ok(wire) => shell.wire = Some(wire),
+        Err(error) => tracing::debug!(%error, key = shell.body.key, "no wire is laid ahead"),
+    }
+}
+
+async fn lay(body: &mut Body) -> Result<Wire, LaunchError> {
     let agent = body.agent().ok_or_else(|| LaunchError::Agent("it is gone".to_owned()))?;
     let (first, bits) = body.shared.routed_range.block();
     let range = Range::new(first, bits).ok_or(RoutedError::Full)?;
     let owner = owner(&body.shared.home_id, &body.key);
-    // Checked before.
-    let allowed = allowed(&launch.net).unwrap_or_default();
-    let joined = body.blocking(move || {
+    // First: what is laid by work that nobody waits for any more is taken away, too.
+    body.wired();
+    let laid = body.blocking(move || {
         let network = network_of(agent).map_err(failed("find the network of the instance"))?;
-        let ends = routed::join(range, &owner, network.as_fd(), &allowed)?;
-        tracing::debug!(owner, name = ends.name, address = %ends.inside, "a network is routed");
+        Ok(Wire::lay(range, &owner, network.as_fd())?)
+    });
+    laid.await.map_err(|e| failed("connect the network")(io::Error::other(e)))?
+}
+
+/// Connects the network of these walls.
+pub(super) async fn join(shell: &mut Shell, launch: &Launch) -> Result<(), LaunchError> {
+    let wire = match shell.wire.take() {
+        Some(wire) => wire,
+        None => lay(&mut shell.body).await?,
+    };
+    // Checked before.
+    let allowed = allowed_of(&Outside::of(launch)).unwrap_or_default();
+    let key = shell.body.key.clone();
+    let joined = shell.body.blocking(move || {
+        let ends = wire.open(&allowed)?;
+        tracing::debug!(key, name = ends.name, address = %ends.inside, "a network is routed");
         Ok(())
     });
     joined.await.map_err(|e| failed("connect the network")(io::Error::other(e)))?
@@ -72,16 +100,17 @@ fn network_of(agent: Identity) -> io::Result<File> {
     if agent.lives()? { Ok(network) } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }
 }
 
-/// Judges by another policy from now on. One that cannot be enforced lets nothing out.
-pub(super) fn judge(body: &Body, policy: &NetPolicy) {
+/// Judges by other terms from now on. Those that cannot be enforced let nothing out.
+pub(super) fn judge(body: &Body, outside: &Outside) {
     let (Some(agent), key) = (body.agent(), body.key.clone()) else { return };
-    let allowed = allowed(policy).unwrap_or_else(|rule| {
+    let owner = owner(&body.shared.home_id, &key);
+    let allowed = allowed_of(outside).unwrap_or_else(|rule| {
         tracing::warn!(key, %rule, "a rule cannot be enforced for packets: nothing is let out");
         Allowed::default()
     });
     body.blocking(move || {
         let done = network_of(agent).map_err(|e| e.to_string()).and_then(|network| {
-            routed::judge(network.as_fd(), &allowed).map_err(|e| format!("{e}: {}", e.hint()))
+            routed::judge(&owner, network.as_fd(), &allowed).map_err(|e| format!("{e}: {}", e.hint()))
         });
         if let Err(error) = done {
             tracing::warn!(key, error, "the rules of a routed network are what they were");

@@ -110,7 +110,7 @@ impl Walled {
     /// Judges what it reaches outside by this policy from now on.
     pub(crate) fn judge_by(&mut self, outside: &Outside) {
         match &self.member {
-            _ if self.kind.is_routed() => routed::judge(&self.body, &outside.net),
+            _ if self.kind.is_routed() => routed::judge(&self.body, outside),
             Some(member) => member.set(outside.clone()),
             None => self.member = egress::admit(self.kind, &self.body, &self.link, outside),
         }

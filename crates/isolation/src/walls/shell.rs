@@ -11,6 +11,7 @@ use std::time::Duration;
 use insula_frames::{Setup, ToAgent, Walls};
 use insula_linux::cgroup::{Leaf, Leaves, Plan};
 use insula_linux::identity::Identity;
+use insula_linux::routed::Wire;
 use insula_spec::Limits;
 use tokio::process::Command;
 
@@ -39,6 +40,8 @@ pub(crate) struct Shell {
     pub(crate) raised: bool,
     /// Ids that were mapped before it was known for whom.
     pub(crate) borrowed: Option<Borrowed>,
+    /// The way out of its network, closed, where it was laid before it was known for whom.
+    pub(crate) wire: Option<Wire>,
 }
 
 impl Shell {
@@ -107,7 +110,7 @@ async fn raise(shared: &Arc<Shared>, kind: Kind, token: Option<Token>) -> Result
     if let (IdMode::Subordinate { uid, gid }, true) = (shared.ids, kind.walls(shared).has(Walls::MOUNT)) {
         idmap::map_subordinate(pid, uid, gid).await.map_err(failed("map subordinate ids"))?;
     }
-    Ok(Shell { kind, link, streams, body, spill: Some(spill), raised: false, borrowed: None })
+    Ok(Shell { kind, link, streams, body, spill: Some(spill), raised: false, borrowed: None, wire: None })
 }
 
 /// What a shell needs on the host's file systems, beside its directory and control groups.

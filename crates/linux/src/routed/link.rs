@@ -27,6 +27,8 @@ const ALIAS: u16 = 20;
 const NAMESPACE: u16 = 28;
 /// `NLMSG_DONE`.
 const DONE: u16 = 3;
+/// `AF_INET`.
+const INET: u8 = 2;
 /// Room for what the kernel says at once.
 const BUFFER: usize = 64 << 10;
 
@@ -73,34 +75,29 @@ pub(super) fn label(name: &str, label: &str) -> io::Result<()> {
     ask(None, &all)
 }
 
-/// Gives it an address, and brings it up.
-pub(super) fn up(name: &str, address: Ipv4Addr, bits: u8) -> io::Result<()> {
-    let index = index(name)?;
-    let family = u8::try_from(libc::AF_INET).map_err(io::Error::other)?;
-    let mut all = Messages::default();
+/// To give an interface an address, which it may have before it is up.
+pub(super) fn address(all: &mut Messages, index: i32, address: Ipv4Addr, bits: u8) {
     // `struct ifaddrmsg`
-    let mut fixed = [family, bits, 0, 0, 0, 0, 0, 0];
+    let mut fixed = [INET, bits, 0, 0, 0, 0, 0, 0];
     fixed[4..].copy_from_slice(&index.to_ne_bytes());
     all.add((NEW_ADDRESS, FRESH), &fixed, |a| {
         // IFA_ADDRESS, IFA_LOCAL
         a.bytes(1, &address.octets()).bytes(2, &address.octets());
     });
-    ask(None, &all)?;
-    let mut all = Messages::default();
-    all.add((NEW_LINK, REQUEST), &info(index, true), |_| {});
-    ask(None, &all)
 }
 
-/// Sends everything else by way of this neighbour.
-pub(super) fn default_route(by: Ipv4Addr) -> io::Result<()> {
-    let family = u8::try_from(libc::AF_INET).map_err(io::Error::other)?;
-    let mut all = Messages::default();
+/// To bring an interface up.
+pub(super) fn up(all: &mut Messages, index: i32) {
+    all.add((NEW_LINK, REQUEST), &info(index, true), |_| {});
+}
+
+/// To send everything else by way of this neighbour, once the interface to it is up.
+pub(super) fn default_route(all: &mut Messages, by: Ipv4Addr) {
     // `struct rtmsg`: table `main`, protocol `boot`, scope `universe`, type `unicast`.
-    all.add((NEW_ROUTE, FRESH), &[family, 0, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0], |a| {
+    all.add((NEW_ROUTE, FRESH), &[INET, 0, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0], |a| {
         // RTA_GATEWAY
         a.bytes(5, &by.octets());
     });
-    ask(None, &all)
 }
 
 /// Takes it away, and its other end with it.
@@ -110,7 +107,8 @@ pub(super) fn remove(name: &str) -> io::Result<()> {
     ask(None, &all)
 }
 
-fn index(name: &str) -> io::Result<i32> {
+/// Its number, in the network that the calling thread is in.
+pub(super) fn index(name: &str) -> io::Result<i32> {
     let name = CString::new(name)?;
     // SAFETY: the name ends with a zero and lives over the call.
     let index = unsafe { libc::if_nametoindex(name.as_ptr()) };

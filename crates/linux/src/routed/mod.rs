@@ -12,17 +12,22 @@
 //! host share one table.
 
 mod link;
+mod pace;
 mod rules;
+mod wire;
 
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::net::netlink;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 pub use rules::Allowed;
+pub use wire::Wire;
+
+use crate::wall::ask;
 
 /// Names of the host's interfaces begin with it.
 const PREFIX: &str = "insula";
@@ -59,6 +64,10 @@ pub enum RoutedError {
 }
 
 impl RoutedError {
+    /// What to do where the kernel lacks something.
+    pub const REMEDY: &str = "the kernel needs veth, tbf and nf_tables with NAT: `modprobe -a veth sch_tbf nf_tables \
+                              nft_masq nft_ct nft_reject_inet`";
+
     /// What to do about it.
     #[must_use]
     pub fn hint(&self) -> &'static str {
@@ -66,9 +75,7 @@ impl RoutedError {
             Self::NotRoot => "run the daemon as root, or choose `network = \"isolated\"`",
             Self::NoForwarding => "run `sysctl -w net.ipv4.ip_forward=1`, or choose `network = \"isolated\"`",
             Self::Full => "choose a wider `routed_range` in `[settings]`, or let instances sleep",
-            Self::Kernel { .. } => {
-                "the kernel needs veth and nf_tables with NAT: `modprobe veth nf_tables nft_masq nft_ct nft_reject_inet`"
-            }
+            Self::Kernel { .. } => Self::REMEDY,
         }
     }
 }
@@ -121,67 +128,14 @@ pub fn check() -> Result<(), RoutedError> {
     if forward.trim() == "0" { Err(RoutedError::NoForwarding) } else { Ok(()) }
 }
 
-/// Connects a network that has nothing but a loopback. `owner` is found again by [`leave`] and [`sweep`]. Everything
-/// that the instance may reach is in force before its interface is up.
-///
-/// # Errors
-/// What is missing. The interface is taken away again.
-pub fn join(
-    range: Range,
-    owner: &str,
-    network: BorrowedFd<'_>,
-    allowed: &Allowed,
-) -> Result<Ends, RoutedError> {
-    check()?;
-    let ends = make(range, network)?;
-    let connected = connect(&ends, owner, network, allowed);
-    if connected.is_err() {
-        // The error that is told is the first one.
-        drop(link::remove(&ends.name));
-    }
-    connected.map(|()| ends)
-}
-
-/// Makes the pair, with the first free name from where the last one was found.
-fn make(range: Range, network: BorrowedFd<'_>) -> Result<Ends, RoutedError> {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    for _ in 0..range.blocks {
-        let block = range.block(NEXT.fetch_add(1, Ordering::Relaxed));
-        let name = format!("{PREFIX}{block:08x}");
-        match link::make_pair(&name, INSIDE, network) {
-            Ok(()) => {
-                let (host, inside) = (Ipv4Addr::from_bits(block + 1), Ipv4Addr::from_bits(block + 2));
-                return Ok(Ends { name, host, inside });
-            }
-            Err(e) if e.raw_os_error() == Some(libc::EEXIST) => {}
-            Err(e) => return Err(failed("make a pair of interfaces")(e)),
-        }
-    }
-    Err(RoutedError::Full)
-}
-
-fn connect(ends: &Ends, owner: &str, network: BorrowedFd<'_>, allowed: &Allowed) -> Result<(), RoutedError> {
-    link::label(&ends.name, owner).map_err(failed("label an interface"))?;
-    within(network, || {
-        rules::inside(allowed)?;
-        link::up(INSIDE, ends.inside, BITS)?;
-        link::default_route(ends.host)?;
-        // Who may send echo requests (icmp(7)): everybody inside.
-        std::fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647")
-    })
-    .map_err(failed("set up the network of the instance"))?;
-    let turn = turn().map_err(failed("wait for a turn"))?;
-    rules::host().map_err(failed("set the rules of the host"))?;
-    drop(turn);
-    link::up(&ends.name, ends.host, BITS).map_err(failed("set up the interface of the host"))
-}
-
-/// Judges by other rules from now on.
+/// Judges what this owner's instance sends by other rules from now on.
 ///
 /// # Errors
 /// Those of the kernel; then the old rules hold.
-pub fn judge(network: BorrowedFd<'_>, allowed: &Allowed) -> Result<(), RoutedError> {
-    within(network, || rules::inside(allowed)).map_err(failed("set the rules of an instance"))
+pub fn judge(owner: &str, network: BorrowedFd<'_>, allowed: &Allowed) -> Result<(), RoutedError> {
+    within(network, || ask(Some(netlink::NETFILTER), &rules::inside(allowed, false)))
+        .map_err(failed("set the rules of an instance"))?;
+    wire::pace(owner, network, allowed.rate)
 }
 
 /// Takes the interfaces of this owner away, and the table with the last one.
@@ -198,9 +152,8 @@ pub fn leave(owner: &str) -> Result<(), RoutedError> {
 /// # Errors
 /// Those of the kernel.
 pub fn sweep(mine: impl Fn(&str) -> bool) -> Result<usize, RoutedError> {
-    let turn = turn().map_err(failed("wait for a turn"))?;
-    let all = link::all(PREFIX).map_err(failed("list interfaces"))?;
-    let (gone, left): (Vec<_>, Vec<_>) = all.into_iter().partition(|link| mine(&link.label));
+    let listed = |e| failed("list interfaces")(e);
+    let gone: Vec<_> = link::all(PREFIX).map_err(listed)?.into_iter().filter(|l| mine(&l.label)).collect();
     for link in &gone {
         match link::remove(&link.name) {
             // It ended with its network.
@@ -208,7 +161,9 @@ pub fn sweep(mine: impl Fn(&str) -> bool) -> Result<usize, RoutedError> {
             done => done.map_err(failed("remove an interface"))?,
         }
     }
-    if left.is_empty() {
+    // Who makes a pair waits for the turn before it is up, so that the table is there again by then.
+    let turn = turn().map_err(failed("wait for a turn"))?;
+    if link::all(PREFIX).map_err(listed)?.is_empty() {
         // The table, with whatever is in it; there may be none.
         rules::remove().map_err(failed("remove the rules of the host"))?;
     }
@@ -224,7 +179,7 @@ fn turn() -> io::Result<OwnedFd> {
 }
 
 /// Does something in another network namespace, on a thread that ends with it.
-fn within(network: BorrowedFd<'_>, work: impl FnOnce() -> io::Result<()> + Send) -> io::Result<()> {
+fn within<T: Send>(network: BorrowedFd<'_>, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
     std::thread::scope(|scope| {
         let there = scope.spawn(move || {
             move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))?;

@@ -13,16 +13,18 @@
 
 use std::io;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::MetadataExt;
+use std::sync::{Mutex, PoisonError};
 
-use rustix::net::netlink;
+use rustix::net::{RecvFlags, SendFlags, netlink, recv, send};
 
 use super::PREFIX;
-use crate::wall::ask;
 use crate::wall::message::Messages;
 use crate::wall::rules::{
     ACCEPT, FAMILIES, FAMILY, Match, OUTPUT, PROTOCOL, PROTOCOLS, TRANSPORT, Verdict, begin, chain, end,
-    loopback, rule, table,
+    get_generation, loopback, rule, table,
 };
+use crate::wall::{ask, open};
 
 /// `NF_INET_LOCAL_IN`, `NF_INET_FORWARD`, `NF_INET_POST_ROUTING`.
 const INPUT: i32 = 1;
@@ -61,6 +63,8 @@ pub struct Allowed {
     pub public: bool,
     /// Blocks of addresses: the first one, bits, and the only port of TCP and UDP where there is one.
     pub blocks: Vec<(Ipv4Addr, u8, Option<u16>)>,
+    /// Bytes a second that it may send, and again that it may receive; `None` for no bound.
+    pub rate: Option<u64>,
 }
 
 fn to(first: [u8; 4], bits: u8) -> Match<'static> {
@@ -68,8 +72,37 @@ fn to(first: [u8; 4], bits: u8) -> Match<'static> {
     Match::Masked { offset: DESTINATION, value: first, mask: mask.to_be_bytes() }
 }
 
-/// Makes the table of the host what it is to be, in one step.
+/// Makes the table of the host what it is to be, unless it is. Whoever calls this has the turn.
 pub(super) fn host() -> io::Result<()> {
+    /// The network whose table this process made last, and the generation of its rules since.
+    static MADE: Mutex<Option<(u64, u32)>> = Mutex::new(None);
+    let here = std::fs::metadata("/proc/thread-self/ns/net")?.ino();
+    // What is under the lock is one value.
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    if *made == Some((here, generation()?)) {
+        return Ok(());
+    }
+    make_host()?;
+    *made = Some((here, generation()?));
+    Ok(())
+}
+
+/// How often the rules of the calling thread's network were changed, whoever did it.
+pub(super) fn generation() -> io::Result<u32> {
+    let mut all = Messages::default();
+    get_generation(&mut all);
+    let socket = open(Some(netlink::NETFILTER))?;
+    send(&socket, all.as_bytes(), SendFlags::empty())?;
+    let mut answer = [0; 256];
+    let (n, _) = recv(&socket, &mut answer, RecvFlags::empty())?;
+    // Two headers, and first of all the number: NFT_MSG_NEWGEN with NFTA_GEN_ID.
+    let told = answer[..n].get(24..28).filter(|_| answer[4] == 15 && answer[22..24] == [1, 0]);
+    let told = told.and_then(|number| number.try_into().ok());
+    told.map(u32::from_be_bytes).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// Makes the table of the host, in place of one that is there, in one step.
+fn make_host() -> io::Result<()> {
     let mut all = Messages::default();
     begin(&mut all);
     table(&mut all, 2);
@@ -101,12 +134,15 @@ pub(super) fn remove() -> io::Result<()> {
     ask(Some(netlink::NETFILTER), &all)
 }
 
-/// Makes the table of the calling thread's network what it is to be, in one step.
-pub(super) fn inside(allowed: &Allowed) -> io::Result<()> {
+/// The table of an instance, to be made in one step: in place of one that is there, or as the first one. That there is
+/// none is worth knowing: the kernel takes its time over taking one away.
+pub(super) fn inside(allowed: &Allowed, first: bool) -> Messages {
     let mut all = Messages::default();
     begin(&mut all);
-    table(&mut all, 2);
-    table(&mut all, 0);
+    if !first {
+        table(&mut all, 2);
+        table(&mut all, 0);
+    }
     chain(&mut all, ("out", OUTPUT), ("filter", 0));
     loopback(&mut all, "out", ACCEPT);
     let v4 = Match::Meta(FAMILY, FAMILIES.0);
@@ -130,7 +166,7 @@ pub(super) fn inside(allowed: &Allowed) -> io::Result<()> {
     }
     rule(&mut all, "out", &[], &Verdict::Reject);
     end(&mut all);
-    ask(Some(netlink::NETFILTER), &all)
+    all
 }
 
 /// Whether the calling thread's network has the table.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::thread::UnshareFlags;
 
 use super::*;
+use crate::wall::message::Messages;
 use crate::{fork, loopback};
 
 /// How long what is to come may take, and how long it is waited for what is not to come.
@@ -52,22 +53,42 @@ fn range() -> Range {
 }
 
 fn public() -> Allowed {
-    Allowed { public: true, blocks: Vec::new() }
+    Allowed { public: true, ..Allowed::default() }
+}
+
+/// Only this block.
+fn only(first: &str, bits: u8, port: Option<u16>) -> Allowed {
+    Allowed { blocks: vec![(first.parse().unwrap(), bits, port)], ..Allowed::default() }
+}
+
+/// Lays a wire and opens it.
+fn join(owner: &str, network: &OwnedFd, allowed: &Allowed) -> Ends {
+    Wire::lay(range(), owner, network.as_fd()).unwrap().open(allowed).unwrap()
+}
+
+/// Gives an interface of the calling thread's network an address, and brings it up.
+fn up(name: &str, address: &str, bits: u8) -> io::Result<()> {
+    let mut all = Messages::default();
+    link::address(&mut all, link::index(name)?, address.parse().unwrap(), bits);
+    link::up(&mut all, link::index(name)?);
+    crate::wall::ask(None, &all)
 }
 
 /// A world behind an uplink, whose addresses answer packets at port 9.
 fn world() -> OwnedFd {
     let world = network();
     link::make_pair("up", "down", world.as_fd()).unwrap();
-    link::up("up", "198.19.0.1".parse().unwrap(), 30).unwrap();
+    up("up", "198.19.0.1", 30).unwrap();
     within(world.as_fd(), || {
         for (address, bits) in [("198.19.0.2", 30), (PUBLIC, 32), (PRIVATE, 32)] {
-            link::up("down", address.parse().unwrap(), bits)?;
+            up("down", address, bits)?;
         }
         Ok(())
     })
     .unwrap();
-    link::default_route("198.19.0.2".parse().unwrap()).unwrap();
+    let mut all = Messages::default();
+    link::default_route(&mut all, "198.19.0.2".parse().unwrap());
+    crate::wall::ask(None, &all).unwrap();
     echo(&world, PUBLIC);
     echo(&world, PRIVATE);
     world
@@ -122,8 +143,8 @@ fn packets_go_out_under_the_hosts_address_and_nowhere_else() {
     on_a_host(|| {
         let _world = world();
         let (one, two) = (network(), network());
-        let ends = join(range(), "home one", one.as_fd(), &public()).unwrap();
-        let other = join(range(), "home two", two.as_fd(), &public()).unwrap();
+        let ends = join("home one", &one, &public());
+        let other = join("home two", &two, &public());
         echo(&two, &other.inside.to_string());
         assert_eq!(ask(&one, PUBLIC, 9, COMES).unwrap().ip().to_string(), "198.19.0.1");
         // Not inside, not to a sibling, not to the host. The kernel says so at once where it can.
@@ -136,13 +157,13 @@ fn packets_go_out_under_the_hosts_address_and_nowhere_else() {
         }
         assert!(own.recv(&mut [0; 16]).is_err(), "the host was reached");
         // Its own rules let a private address through, and those of the host do not.
-        let wide = Allowed { public: true, blocks: vec![(PRIVATE.parse().unwrap(), 32, None)] };
-        judge(one.as_fd(), &wide).unwrap();
+        let wide = Allowed { public: true, ..only(PRIVATE, 32, None) };
+        judge("home one", one.as_fd(), &wide).unwrap();
         assert!(ask(&one, PRIVATE, 9, NOTHING).is_err());
         // The control: without the table of the host the same packets arrive.
-        let all = Allowed { public: false, blocks: vec![("0.0.0.0".parse().unwrap(), 0, None)] };
-        judge(one.as_fd(), &all).unwrap();
-        judge(two.as_fd(), &all).unwrap();
+        let all = only("0.0.0.0", 0, None);
+        judge("home one", one.as_fd(), &all).unwrap();
+        judge("home two", two.as_fd(), &all).unwrap();
         assert!(ask(&one, &sibling, 9, NOTHING).is_err());
         rules::remove().unwrap();
         assert_eq!(ask(&one, &sibling, 9, COMES).unwrap().ip(), ends.inside);
@@ -154,14 +175,14 @@ fn what_is_allowed_is_allowed_by_address_and_port_and_changes_live() {
     on_a_host(|| {
         let _world = world();
         let one = network();
-        let to = |port| Allowed { public: false, blocks: vec![(PUBLIC.parse().unwrap(), 32, port)] };
-        join(range(), "home one", one.as_fd(), &to(Some(9))).unwrap();
+        let to = |port| only(PUBLIC, 32, port);
+        join("home one", &one, &to(Some(9)));
         ask(&one, PUBLIC, 9, COMES).unwrap();
-        judge(one.as_fd(), &to(Some(10))).unwrap();
+        judge("home one", one.as_fd(), &to(Some(10))).unwrap();
         assert!(ask(&one, PUBLIC, 9, NOTHING).is_err());
-        judge(one.as_fd(), &to(None)).unwrap();
+        judge("home one", one.as_fd(), &to(None)).unwrap();
         ask(&one, PUBLIC, 9, COMES).unwrap();
-        judge(one.as_fd(), &Allowed::default()).unwrap();
+        judge("home one", one.as_fd(), &Allowed::default()).unwrap();
         assert!(ask(&one, PUBLIC, 9, NOTHING).is_err());
     });
 }
@@ -174,10 +195,7 @@ fn two_hundred_networks_made_at_once_have_no_address_twice_and_leave_nothing() {
                 move || -> Vec<_> {
                     let one = || {
                         let network = network();
-                        (
-                            join(range(), &format!("home{owner} key"), network.as_fd(), &public()).unwrap(),
-                            network,
-                        )
+                        (join(&format!("home{owner} key"), &network, &public()), network)
                     };
                     (0..50).map(|_| one()).collect()
                 }
@@ -201,5 +219,102 @@ fn two_hundred_networks_made_at_once_have_no_address_twice_and_leave_nothing() {
         // With the last one the table goes.
         sweep(|_| false).unwrap();
         assert!(!rules::is_there().unwrap());
+    });
+}
+
+#[test]
+fn a_wire_that_waits_leads_nowhere_and_ends_with_its_network() {
+    on_a_host(|| {
+        let _world = world();
+        let (one, two) = (network(), network());
+        let wire = Wire::lay(range(), "home one", one.as_fd()).unwrap();
+        // There is no way out, and the kernel says so at once.
+        let error = ask(&one, PUBLIC, 9, NOTHING).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ENETUNREACH), "{error}");
+        assert!(!rules::is_there().unwrap(), "a table that nobody needs yet");
+        wire.open(&public()).unwrap();
+        ask(&one, PUBLIC, 9, COMES).unwrap();
+        drop(Wire::lay(range(), "home two", two.as_fd()).unwrap());
+        assert_eq!(link::all(PREFIX).unwrap().len(), 2);
+        drop(two);
+        let deadline = std::time::Instant::now() + COMES;
+        while link::all(PREFIX).unwrap().len() > 1 {
+            assert!(std::time::Instant::now() < deadline, "it does not end with its network");
+            std::thread::yield_now();
+        }
+    });
+}
+
+#[test]
+fn rules_that_somebody_took_away_are_there_again_with_the_next_network() {
+    on_a_host(|| {
+        let (one, two, three) = (network(), network(), network());
+        join("home one", &one, &public());
+        let made = rules::generation().unwrap();
+        join("home two", &two, &public());
+        assert_eq!(rules::generation().unwrap(), made, "they were made again without need");
+        rules::remove().unwrap();
+        assert!(!rules::is_there().unwrap());
+        join("home three", &three, &public());
+        assert!(rules::is_there().unwrap());
+    });
+}
+
+/// Bytes that come from a network to the world within this time, when it sends as much as it can.
+fn carried(from: &OwnedFd, world: &OwnedFd, port: u16) -> usize {
+    const PATIENCE: Duration = Duration::from_millis(700);
+    let mut sink = None;
+    within(world.as_fd(), || {
+        sink = Some(UdpSocket::bind((PUBLIC, port))?);
+        Ok(())
+    })
+    .unwrap();
+    let sink = sink.unwrap();
+    sink.set_read_timeout(Some(NOTHING)).unwrap();
+    let counted = std::thread::spawn(move || {
+        let (mut buffer, mut all) = ([0; 2048], 0);
+        while let Ok(n) = sink.recv(&mut buffer) {
+            all += n;
+        }
+        all
+    });
+    within(from.as_fd(), || {
+        let socket = UdpSocket::bind("0.0.0.0:0")?;
+        socket.connect((PUBLIC, port))?;
+        let end = std::time::Instant::now() + PATIENCE;
+        while std::time::Instant::now() < end {
+            match socket.send(&[0; 1400]) {
+                Ok(_) => {}
+                // The queue is full.
+                Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    })
+    .unwrap();
+    counted.join().unwrap()
+}
+
+#[test]
+fn what_a_network_sends_is_bounded_and_the_bound_changes_live() {
+    on_a_host(|| {
+        let world = world();
+        let one = network();
+        let at = |rate| Allowed { rate, ..public() };
+        join("home one", &one, &at(Some(200_000)));
+        // At most what may be ahead, a second, and what waited in the queue.
+        let slow = carried(&one, &world, 11);
+        assert!(slow > 1400 && slow < 800_000, "{slow}");
+        judge("home one", one.as_fd(), &at(None)).unwrap();
+        let free = carried(&one, &world, 12);
+        assert!(free > 4 * slow, "{free} bytes without a bound, {slow} with one");
+        // Rates beyond 32 bits are taken, too.
+        judge("home one", one.as_fd(), &at(Some(10 << 30))).unwrap();
+        judge("home one", one.as_fd(), &at(Some(200_000))).unwrap();
+        let again = carried(&one, &world, 13);
+        assert!(again < 800_000, "{again}");
+        judge("home one", one.as_fd(), &at(None)).unwrap();
+        judge("home one", one.as_fd(), &at(None)).unwrap();
     });
 }

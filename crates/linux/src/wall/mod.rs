@@ -104,8 +104,17 @@ fn route(source: IpAddr) -> io::Result<()> {
 /// Sends messages and tells the first error. The kernel has carried them out when the sending returns, and
 /// without a request for it answers nothing but errors.
 pub(crate) fn ask(protocol: Option<rustix::net::Protocol>, messages: &Messages) -> io::Result<()> {
-    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?;
-    send(&socket, messages.as_bytes(), SendFlags::empty())?;
+    ask_on(&open(protocol)?, messages)
+}
+
+/// A way to ask the kernel about the network that the calling thread is in now, wherever it is later.
+pub(crate) fn open(protocol: Option<rustix::net::Protocol>) -> io::Result<OwnedFd> {
+    Ok(socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?)
+}
+
+/// The same as [`ask`], by a way that is there.
+pub(crate) fn ask_on(socket: &OwnedFd, messages: &Messages) -> io::Result<()> {
+    send(socket, messages.as_bytes(), SendFlags::empty())?;
     let mut buffer = [0u8; 8192];
     loop {
         match recv(socket.as_fd(), &mut buffer, RecvFlags::DONTWAIT) {

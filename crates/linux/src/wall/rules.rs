@@ -112,6 +112,13 @@ pub(crate) fn table(all: &mut Messages, message: u16) {
     });
 }
 
+/// Asks how often the rules of a network were changed, whoever did it.
+#[cfg_attr(not(feature = "host"), allow(dead_code, reason = "the agent builds no routed networks"))]
+pub(crate) fn get_generation(all: &mut Messages) {
+    // NFT_MSG_GETGEN
+    all.add(kind(16, REQUEST), &fixed(), |_| {});
+}
+
 /// Asks for the table.
 #[cfg(test)]
 pub(crate) fn get_table(all: &mut Messages) {

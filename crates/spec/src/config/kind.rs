@@ -155,9 +155,7 @@ pub enum ProblemKind {
     #[error("`{0}` needs a name or a connection, and a routed network has packets")]
     NetOfRouted(String),
     /// A bound for a network that nothing of Insula's carries.
-    #[error(
-        "what leaves a network of the host or a routed one is not carried by Insula, so it cannot be bounded"
-    )]
+    #[error("what leaves the network of the host is not carried by Insula, so it cannot be bounded")]
     BandwidthOfHost,
     /// A NUL character, which no path, argument or variable can hold.
     #[error("it holds a NUL character")]

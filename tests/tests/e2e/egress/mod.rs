@@ -4,6 +4,7 @@
 mod bandwidth;
 mod routed;
 mod siblings;
+mod wires;
 
 use insula_tests::{Internet, Options, Place, Server, skip, wait_until};
 use serde_json::Value;

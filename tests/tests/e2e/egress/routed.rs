@@ -8,18 +8,18 @@ use serde_json::Value;
 /// A host of the test's own, with a small internet behind it.
 const HOST: &str = include_str!("routed_host.py");
 
-fn tool(name: &str) -> String {
+pub(super) fn tool(name: &str) -> String {
     system_program(name).and_then(|path: PathBuf| path.to_str().map(str::to_owned)).expect(name)
 }
 
-fn service(name: &str, level: &str, keys: &str, tries: &str) -> String {
+pub(super) fn service(name: &str, level: &str, keys: &str, tries: &str) -> String {
     format!(
         "[service.{name}]\ncommand = \"python3 $APPS/packets.py {tries}\"\nworkdir = \"$APPS\"\n\
          isolation = \"{level}\"\n{keys}\n"
     )
 }
 
-fn start(services: &[String], names: &[&str]) -> Server {
+pub(super) fn start(services: &[String], names: &[&str]) -> Server {
     let place = Place::new();
     let script = place.path().join("routed_host.py");
     std::fs::write(&script, HOST).unwrap();
@@ -31,7 +31,7 @@ fn start(services: &[String], names: &[&str]) -> Server {
 }
 
 /// What came of the tries of the last start.
-fn outcomes(server: &Server, instance: &str, starts: usize) -> Vec<Value> {
+pub(super) fn outcomes(server: &Server, instance: &str, starts: usize) -> Vec<Value> {
     wait_until(&format!("the tries of {instance}"), || {
         let lines = server.cli(&["logs", instance, "--json"]).ok().stdout;
         let parse = |line: &str| {
@@ -92,6 +92,32 @@ fn packets_leave_under_the_hosts_address_with_an_address_of_their_own() {
     server.cli(&["restart", "namespace:a"]).ok();
     assert_eq!(outcomes(&server, "namespace:a", 3)[0]["seen"], "198.19.0.1");
     assert_eq!(server.terminate(), 0);
+}
+
+#[test]
+fn doctor_says_what_is_missing_and_what_mends_it() {
+    let place = Place::new();
+    let (insula, home) = (insula_tests::program(), place.home());
+    let row = |through: &[&str]| {
+        let verb = [insula.to_str().unwrap(), "--home", home.to_str().unwrap(), "doctor", "--json"];
+        let all = [through, &verb].concat();
+        let output = std::process::Command::new(all[0]).args(&all[1..]).output().unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let checks = report["checks"].as_array().unwrap().clone();
+        checks.into_iter().find(|check| check["what"] == "routed networks").unwrap()
+    };
+    if !is_root() {
+        let found = row(&[]);
+        assert!(found["verdict"] == "poor" && found["found"].as_str().unwrap().contains("root"), "{found}");
+        return;
+    }
+    let unshare = tool("unshare");
+    // A new network does not forward.
+    let found = row(&[&unshare, "-n"]);
+    assert!(found["hint"].as_str().unwrap().contains("`sysctl -w net.ipv4.ip_forward=1`"), "{found}");
+    let forwards = "echo 1 >/proc/sys/net/ipv4/ip_forward; exec \"$@\"";
+    let found = row(&[&unshare, "-n", "sh", "-c", forwards, "sh"]);
+    assert_eq!(found["verdict"], "good", "{found}");
 }
 
 #[test]

@@ -111,7 +111,7 @@ impl Check<'_> {
     /// Bytes a second, each way.
     pub(super) fn bandwidth(&mut self, raw: &RawService) -> Option<ByteSize> {
         let given = raw.bandwidth_limit.as_ref()?;
-        if raw.network.as_ref().is_some_and(|network| network.value != "isolated") {
+        if raw.network.as_ref().is_some_and(|network| network.value == "host") {
             self.problem(&given.at, ProblemKind::BandwidthOfHost);
         }
         let RawSize(text) = &given.value;
