@@ -21,7 +21,9 @@ mod check;
 #[cfg(test)]
 mod documented;
 mod error;
+mod forms;
 mod functions;
+mod hint;
 mod kind;
 mod launch;
 mod levels;
