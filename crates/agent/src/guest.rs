@@ -8,6 +8,7 @@
 //! Its host is the agent outside, at the other end of its standard input: when that ends, everything here does. What the
 //! workload writes goes out by itself, past both agents' hands.
 
+pub(crate) mod rehearsal;
 mod room;
 
 use std::io::{self, Write};
@@ -15,7 +16,9 @@ use std::mem;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::process::ExitCode;
 
-use insula_frames::{Ended, ExecNews, FromAgent, LaunchPlan, Role, Step, ToAgent};
+use insula_frames::{
+    Ended, ExecNews, FromAgent, GUEST_REHEARSES, GUEST_ROOT, LaunchPlan, Role, Step, ToAgent,
+};
 use insula_linux::signals::{self, SignalFd};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::Pid;
@@ -73,9 +76,12 @@ fn run() -> io::Result<()> {
     let control = unsafe { OwnedFd::from_raw_fd(0) };
     let mut host = Connection::new(stage0::keep_off_standard_streams(control)?)?;
     let signals = SignalFd::block(&[libc::SIGCHLD])?;
-    let life = Life::Waiting(Launchpad::behind_a_wall()?);
+    let life = Life::Waiting(match std::env::args().nth(1).as_deref() {
+        Some(GUEST_REHEARSES) => rehearsal::run()?,
+        _ => Launchpad::behind_a_wall(GUEST_ROOT, None)?,
+    });
     host.send(&FromAgent::ShellReady { pid: rustix::process::getpid().as_raw_nonzero().get() });
-    let mut guest = Guest { host, signals, room: Room::default(), execs: Execs::default(), life };
+    let mut guest = Guest { host, signals, room: Room::at(GUEST_ROOT), execs: Execs::default(), life };
     loop {
         guest.host.flush()?;
         for source in guest.wait()? {
@@ -153,9 +159,10 @@ impl Guest {
             return Err(of(Step::Exec)(io::Error::from_raw_os_error(libc::EBUSY)));
         };
         self.execs.beside(plan);
-        self.room.furnish(&guest.root, &guest.view).map_err(|f| (Step::View, f.error, f.on))?;
+        let sources = self.room.furnish(&guest.root, &guest.view).map_err(|f| (Step::View, f.error, f.on))?;
         let told = pad.ready().and_then(|_| pad.launch(plan)).and_then(|()| pad.go());
         told.map_err(of(Step::Exec))?;
+        drop(sources);
         self.life = Life::Starting(pad);
         Ok(())
     }
@@ -201,7 +208,7 @@ impl Guest {
         let Life::Ending(ended) = self.life else { return Ok(()) };
         self.host.send(&FromAgent::Exited { ended, next_line: 0 });
         self.host.flush()?;
-        self.life = Life::Waiting(Launchpad::behind_a_wall()?);
+        self.life = Life::Waiting(Launchpad::behind_a_wall(GUEST_ROOT, None)?);
         Ok(())
     }
 }

@@ -9,11 +9,12 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
-use insula_frames::{GUEST_ROOT, LaunchPlan, Role, Step, ToAgent};
+use insula_frames::{GUEST_ROOT, GuestPlan, LaunchPlan, Role, Step, ToAgent};
 use insula_linux::fork::{self, Fork};
 use insula_linux::seccomp::Listens;
 use insula_linux::{credentials, landlock, scm, seccomp, signals};
 use rustix::process::{Pid, Resource, Rlimit};
+use rustix::thread::CapabilitySet;
 
 use crate::output::OutputPipe;
 use crate::stage0::join;
@@ -61,22 +62,26 @@ impl Launchpad {
             Fork::Child => {
                 drop(control);
                 let outputs = [stdout_w.as_raw_fd(), stderr_w.as_raw_fd()];
-                let done = get_ready(&theirs, groups, filters).and_then(|()| stand_by(&theirs, outputs));
+                let done = get_ready(&theirs, groups, filters);
+                let done = done.and_then(|()| stand_by(&theirs, |plan| prepare(&theirs, plan, outputs)));
                 fork::leave(i32::from(done.or_else(|failure| report(&theirs, failure)).is_err()))
             }
         }
     }
 
-    /// Forks the child behind a wall: it writes where this process does, and has no groups or filters to take.
-    pub(crate) fn behind_a_wall() -> io::Result<Self> {
+    /// Forks the child behind a wall, for a workload below `root`: it writes where this process does, and has no
+    /// groups or filters to take. With a plan, it rehearses that first.
+    pub(crate) fn behind_a_wall(root: &'static str, rehearsed: Option<&LaunchPlan>) -> io::Result<Self> {
         let (control, theirs) = UnixStream::pair()?;
         // SAFETY: the agent has one thread for all its life.
         match unsafe { fork::fork() }? {
             Fork::Parent(pid) => Ok(Self { pid, control, outputs: Vec::new(), failed: None }),
             Fork::Child => {
                 drop(control);
-                let ready = scm::send(&theirs, &[READY], &[]).map(drop).map_err(at(Step::Exec));
-                let done = ready.and_then(|()| stand_by(&theirs, [1, 2]));
+                let ready = || scm::send(&theirs, &[READY], &[]).map(drop).map_err(at(Step::Exec));
+                let done =
+                    settle_ahead().and_then(|()| rehearsed.map_or(Ok(()), rehearse)).and_then(|()| ready());
+                let done = done.and_then(|()| stand_by(&theirs, |plan| prepare_inside(plan, root)));
                 fork::leave(i32::from(done.or_else(|failure| report(&theirs, failure)).is_err()))
             }
         }
@@ -194,10 +199,13 @@ pub(crate) fn confine(groups: &[OwnedFd], filters: &[Vec<u8>]) -> Result<(), Fai
     filters.iter().try_for_each(|filter| seccomp::install(filter)).map_err(at(Step::Filter))
 }
 
-/// Waits for the plan and executes it. Returns only if that fails or the agent went away.
-fn stand_by(control: &UnixStream, outputs: [RawFd; 2]) -> Result<(), Failure> {
+/// Waits for the plan, prepares and executes it. Returns only if that fails or the agent went away.
+fn stand_by(
+    control: &UnixStream,
+    prepare: impl FnOnce(&LaunchPlan) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     match read_plan(control).map_err(at(Step::Exec))? {
-        Some(plan) => prepare(control, &plan, outputs).and_then(|()| execute(control, &plan)),
+        Some(plan) => prepare(&plan).and_then(|()| execute(control, &plan)),
         None => Ok(()),
     }
 }
@@ -281,9 +289,7 @@ pub(crate) fn settle_in(plan: &LaunchPlan, streams: [RawFd; 3]) -> Result<(), Fa
         return signals::unblock_all().map_err(at(Step::Exec));
     }
     if let Role::Guest(guest) = &plan.role {
-        // The one that takes on the user's id is not counted there.
-        guest.processes.map_or(Ok(()), |n| limit(Resource::Nproc, n.saturating_sub(1)))?;
-        rustix::process::chroot(GUEST_ROOT).map_err(|e| (Step::View, e.into()))?;
+        enter(guest, GUEST_ROOT)?;
     }
     credentials::empty_bounding_set().map_err(at(Step::Ids))?;
     if let Some(ids) = plan.ids {
@@ -292,4 +298,55 @@ pub(crate) fn settle_in(plan: &LaunchPlan, streams: [RawFd; 3]) -> Result<(), Fa
     rustix::process::chdir(plan.cwd.as_str()).map_err(|e| (Step::Cwd, e.into()))?;
     credentials::renounce().map_err(at(Step::Ids))?;
     signals::unblock_all().map_err(at(Step::Exec))
+}
+
+/// Goes below the root of a guest's workload, bounded as that is.
+fn enter(guest: &GuestPlan, root: &str) -> Result<(), Failure> {
+    // The one that takes on the user's id is not counted there.
+    guest.processes.map_or(Ok(()), |n| limit(Resource::Nproc, n.saturating_sub(1)))?;
+    rustix::process::chroot(root).map_err(|e| (Step::View, e.into()))
+}
+
+/// What can be done ahead behind a wall, where each call to the kernel costs a change of processes, and each first
+/// use of a page some more.
+fn settle_ahead() -> Result<(), Failure> {
+    let stdin = File::open("/dev/null").map_err(at(Step::View))?;
+    fork::place_fd(stdin.as_raw_fd(), 0).map_err(at(Step::View))?;
+    rustix::process::setsid().map_err(|e| (Step::Ids, e.into()))?;
+    credentials::empty_bounding_set().map_err(at(Step::Ids))?;
+    rustix::thread::set_no_new_privs(true).map_err(|e| (Step::Ids, e.into()))?;
+    signals::unblock_all().map_err(at(Step::Exec))
+}
+
+/// Reads a plan, and makes every call of a launch once, to no effect.
+fn rehearse(plan: &LaunchPlan) -> Result<(), Failure> {
+    let failed = |e: rustix::io::Errno| (Step::Ids, e.into());
+    let (mut told, control) = UnixStream::pair().map_err(at(Step::Exec))?;
+    told.write_all(&ToAgent::Launch(Box::new(plan.clone())).encode()).map_err(at(Step::Exec))?;
+    read_plan(&control).map_err(at(Step::Exec))?;
+    rustix::process::setrlimit(Resource::Nproc, rustix::process::getrlimit(Resource::Nproc))
+        .map_err(failed)?;
+    rustix::process::chroot("/").map_err(failed)?;
+    credentials::become_id(0).map_err(at(Step::Ids))?;
+    rustix::process::chdir("/").map_err(failed)?;
+    rustix::thread::set_capabilities(None, rustix::thread::capabilities(None).map_err(failed)?)
+        .map_err(failed)?;
+    // There is no such program: that is the one thing that can come of it.
+    drop(fork::exec(&["/nowhere/nothing".to_owned()], &[], ""));
+    Ok(())
+}
+
+/// The rest of it, below `root`.
+fn prepare_inside(plan: &LaunchPlan, root: &str) -> Result<(), Failure> {
+    let Role::Guest(guest) = &plan.role else {
+        return Err((Step::Exec, io::ErrorKind::InvalidData.into()));
+    };
+    plan.open_files.map_or(Ok(()), |n| limit(Resource::Nofile, n))?;
+    enter(guest, root)?;
+    if let Some(ids) = plan.ids {
+        credentials::become_user(ids.workload, ids.group, &plan.groups).map_err(at(Step::Ids))?;
+    }
+    rustix::process::chdir(plan.cwd.as_str()).map_err(|e| (Step::Cwd, e.into()))?;
+    // The root of an image keeps what it has until here.
+    credentials::keep_only(CapabilitySet::empty()).map_err(at(Step::Ids))
 }

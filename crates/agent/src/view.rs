@@ -68,7 +68,25 @@ pub(crate) fn extend(plan: &ViewPlan, fds: Vec<OwnedFd>, owner: Option<Ids>) -> 
     });
     let (guest, mut sources) = gathered.map_err(on(OLD_ROOT))??;
     attach_guest(guest)?;
+    ready_root(plan, owner)?;
     carry_out(plan, &mut sources, owner).map(drop)
+}
+
+/// What is to be in the root of whoever is behind the program: paths are followed inside that root alone.
+fn ready_root(plan: &ViewPlan, owner: Option<Ids>) -> Result<(), Failure> {
+    let Some((root, _)) = &plan.guest else { return Ok(()) };
+    let ops = plan.ops.iter().filter_map(|op| Some((op, below(root, op)?)));
+    let done = mount::within(Path::new(root), || {
+        ops.map(|(op, at)| apply(op, &at, None, owner).map_err(on(target_of(op)))).collect()
+    });
+    done.map_err(on(root))?
+}
+
+/// Where a step acts in this root, if it does: only steps that need nothing from outside can.
+fn below(root: &str, op: &ViewOp) -> Option<PathBuf> {
+    let (ViewOp::Dir { target, .. } | ViewOp::File { target, .. }) = op else { return None };
+    let rest = target.strip_prefix(root)?;
+    rest.starts_with('/').then(|| PathBuf::from(rest))
 }
 
 /// The root of whoever is behind the program of this view, and where it goes.
@@ -120,8 +138,12 @@ fn carry_out(
     owner: Option<Ids>,
 ) -> Result<Vec<PathBuf>, Failure> {
     let mut scratch = Vec::new();
+    let guest = plan.guest.as_ref().map(|(root, _)| root.as_str());
     for (op, source) in plan.ops.iter().zip(sources.iter_mut()) {
-        apply(op, source.take(), owner).map_err(on(target_of(op)))?;
+        if guest.is_some_and(|root| below(root, op).is_some()) {
+            continue;
+        }
+        apply(op, Path::new(target_of(op)), source.take(), owner).map_err(on(target_of(op)))?;
         if let ViewOp::Tmpfs { target, mode: 0o1777, .. } = op {
             scratch.push(PathBuf::from(target));
         }
@@ -206,8 +228,7 @@ fn clone_source(source: &Path, read_only: bool) -> io::Result<OwnedFd> {
     mount::clone_tree(source, Attributes { read_only, no_suid: true, no_dev: !device })
 }
 
-fn apply(op: &ViewOp, source: Option<OwnedFd>, owner: Option<Ids>) -> io::Result<()> {
-    let at = Path::new(target_of(op));
+fn apply(op: &ViewOp, at: &Path, source: Option<OwnedFd>, owner: Option<Ids>) -> io::Result<()> {
     match (op, source) {
         (ViewOp::Attach { .. } | ViewOp::Bind { .. }, Some(tree)) => {
             // The path it came from may be out of sight by now, so the mount itself is asked.

@@ -76,6 +76,9 @@ pub const GUEST_AGENT: &str = "/agent";
 /// Where the agent behind a wall puts the root file system of the workload.
 pub const GUEST_ROOT: &str = "/root";
 
+/// The word after which the agent behind a wall launches something of its own before it says that it waits.
+pub const GUEST_REHEARSES: &str = "rehearse";
+
 /// Longest line in a [`FromAgent::Log`], in bytes; a longer one is split.
 pub const MAX_LINE: usize = 16 * 1024;
 

@@ -9,7 +9,7 @@ use insula_egress::Egress;
 use insula_images::Images;
 use insula_linux::cgroup::{self, Layout};
 use insula_linux::{identity, seccomp};
-use insula_spec::{Levels, RoutedRange};
+use insula_spec::{Level, Levels, Network, RoutedRange};
 
 use crate::contract::Backend;
 use crate::levels::{Gvisor, Namespace, Process};
@@ -150,6 +150,14 @@ impl Engine {
     /// Starts to keep blank shells ready. Call it after sweeping: a sweep does not know them.
     pub fn warm(&self) {
         self.pool.warm();
+    }
+
+    /// Keeps shells for this level ready, too, before the first one was asked for; where a first start costs what
+    /// nobody would notice, it is as before. Call it after [`Engine::warm`], in a runtime.
+    pub fn expect(&self, level: Level, network: Network) {
+        if level == Level::Gvisor {
+            self.gvisor.expect(network);
+        }
     }
 
     /// Takes down the blank shells, and what every set of walls shared if nothing is left in it, before this

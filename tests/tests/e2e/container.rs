@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use insula_tests::{Answer, Place, Server, is_root, skip};
+use insula_tests::{Answer, Place, Server, is_root, skip, wait_until};
 
 use crate::common::{app, lacks, number};
 
@@ -81,24 +81,43 @@ fn a_root_file_system_at_level_process_is_refused() {
 }
 
 #[test]
+fn guests_wait_before_anybody_asks_for_one() {
+    // The control: at a level whose walls are those of any other, no more wait than always.
+    for (level, expected) in [("container", 2), ("gvisor", 4)] {
+        let config = format!("[service.web]\ncommand = \"true\"\nisolation = \"{level}\"\n");
+        let server = Server::with(Place::new(), &config, &insula_tests::Options::default());
+        if let Some(why) = lacks(&server, level) {
+            skip!("{level}: {why}");
+        }
+        let shells = || server.cli(&["health", "--json"]).json()["shells"].as_u64();
+        wait_until("all shells that are expected wait", || (shells() == Some(expected)).then_some(()));
+    }
+}
+
+#[test]
 fn a_persistent_root_survives_sleep_restart_and_a_crash_of_the_daemon() {
-    for (kept, expected) in [(true, 3), (false, 1)] {
+    for (level, kept, expected) in
+        [("container", true, 3), ("container", false, 1), ("gvisor", true, 3), ("gvisor", false, 1)]
+    {
         let place = Place::new();
         let Some(_) = rootfs(&place) else { skip!("no /bin/busybox (package busybox-static)") };
         let config = format!(
             "[service.web]\ncommand = [\"sh\", \"-c\", \"echo start >>/srv/starts; exec httpd -f -p {{port}} -h \
-             /srv\"]\nrootfs = \"$ROOT/rootfs\"\nisolation = \"container\"\npersistent_root = {kept}\nuser = \"0\"\n\
+             /srv\"]\nrootfs = \"$ROOT/rootfs\"\nisolation = \"{level}\"\npersistent_root = {kept}\nuser = \"0\"\n\
              idle_timeout = \"500ms\"\n[instances]\nweb = [\"a\"]\n"
         );
         let server = Server::with(place, &config, &insula_tests::Options::default());
+        if let Some(why) = lacks(&server, level) {
+            skip!("{level}: {why}");
+        }
         let starts = || server.get("web:a", "/starts").expect(200).text().lines().count();
-        assert_eq!(starts(), 1);
+        assert_eq!(starts(), 1, "at {level}");
         server.wait_observed("web:a", "asleep");
-        assert_eq!(starts(), expected - usize::from(kept));
+        assert_eq!(starts(), expected - usize::from(kept), "at {level}");
         server.worker().kill();
         server.wait_observed("web:a", "running");
         server.cli(&["restart", "web:a"]).ok();
-        assert_eq!(starts(), expected);
+        assert_eq!(starts(), expected, "at {level}");
     }
 }
 

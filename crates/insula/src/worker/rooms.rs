@@ -11,7 +11,7 @@ use insula_edge::public::{Door, Hands, Observer, Proxy, RequestIds, Routes, Sett
 use insula_egress::Egress;
 use insula_isolation::{Engine, EngineConfig};
 use insula_services::Services;
-use insula_spec::{Config, ServiceName};
+use insula_spec::{Config, LevelChoice, ServiceName};
 use insula_store::{Event, EventKind, Store};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -87,6 +87,11 @@ impl Rooms {
         let (services, held) = start.await?;
         store.note(None, Event::new(EventKind::WorkerStarted, format!("worker {epoch}"))).await?;
         engine.warm();
+        for service in config.services.values() {
+            if let LevelChoice::Fixed(level) = service.isolation {
+                engine.expect(level, service.network);
+            }
+        }
         let recorder = tokio::spawn(recorder.run(store.clone()));
         tokio::spawn(egress::record(store.clone(), heard.denials));
         tokio::spawn(siblings::serve(services.clone(), heard.visits));

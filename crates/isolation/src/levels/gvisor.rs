@@ -48,6 +48,20 @@ impl Gvisor {
         })
     }
 
+    /// Lets guests wait ahead in this network, once it is known that the program will do: whatever is wrong with it is
+    /// told where it is looked at. To be called in a runtime.
+    pub(crate) fn expect(&self, network: Network) {
+        if self.has_ids().is_err() {
+            return;
+        }
+        let (runsc, pool) = (Arc::clone(&self.runsc), Arc::clone(&self.pool));
+        tokio::task::spawn_blocking(move || {
+            if runsc.get().is_ok() {
+                pool.expect(Level::Gvisor, network);
+            }
+        });
+    }
+
     /// Waits for what [`Backend::glance`] began, so that nothing of it is left when this process ends. Blocks.
     pub(crate) fn settle(&self) {
         self.runsc.settle();

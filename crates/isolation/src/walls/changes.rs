@@ -56,15 +56,18 @@ pub(crate) fn check(
     match level {
         _ if !launch.root.persistent => Ok(()),
         // The tenant's directory belongs to an id over which this process has no rights.
-        Level::Container if matches!(ids, IdMode::Subordinate { .. }) => refused(
+        Level::Container | Level::Gvisor if matches!(ids, IdMode::Subordinate { .. }) => refused(
             "persistent_root",
             "run the daemon as root, or without a subordinate range, or remove the key",
         ),
-        Level::Container if mounted => {
+        Level::Container | Level::Gvisor if mounted => {
             refused("disk_limit", "its changes lie in its directory: set `disk_limit_mode = \"soft\"`")
         }
-        Level::Container => Ok(()),
-        _ => refused("persistent_root", "set `isolation = \"container\"`, or remove `persistent_root`"),
+        Level::Container | Level::Gvisor => Ok(()),
+        _ => {
+            let hint = "set `isolation` to \"container\" or \"gvisor\", or remove `persistent_root`";
+            refused("persistent_root", hint)
+        }
     }
 }
 

@@ -17,9 +17,11 @@
 //! guest binds each `/own/N` to its place, inside the root: a link in an image leads nowhere else.
 
 use std::io;
+use std::path::Path;
 
 use insula_frames::{
-    GUEST_AGENT, GUEST_ROOT, GuestPlan, Ids, LaunchPlan, Probe, Role, RootPlan, ViewOp, ViewPlan,
+    GUEST_AGENT, GUEST_REHEARSES, GUEST_ROOT, GuestPlan, Ids, LaunchPlan, Probe, Role, RootPlan, ViewOp,
+    ViewPlan,
 };
 use insula_spec::{IdRange, Launch, Level, Limits, Network};
 
@@ -27,7 +29,7 @@ use super::bundle::Bound;
 use super::root::{self, Ground};
 use super::staged::{self, Staged};
 use super::view::{self, CannotShow, MEETING, Place, View};
-use super::{Shared, oci};
+use super::{Shared, borrow, changes, oci};
 use crate::programs;
 
 const PROGRAM: &str = "/runsc";
@@ -39,6 +41,9 @@ const OWN: &str = "/own";
 const SYSTEM: &str = "/system";
 
 const MIB: u64 = 1 << 20;
+
+/// Where the guest's kernel mounts what it brings by itself, and the directory of the workload's socket.
+const PLACES: [&str; 4] = ["/proc", "/dev", "/tmp", MEETING];
 
 /// What the program around a guest may take beside what the guest does: its own threads, and a few for each process in
 /// there, which stands for one of the host.
@@ -77,11 +82,12 @@ fn command(shared: &Shared) -> Vec<String> {
     words.map(ToOwned::to_owned).to_vec()
 }
 
-/// The launch of the program, before it is known for whom.
-pub(crate) fn wall(shared: &Shared, network: Network) -> Result<LaunchPlan, CannotShow> {
+/// The launch of the program, before it is known for whom; `ahead` of time, the guest rehearses.
+pub(crate) fn wall(shared: &Shared, network: Network, ahead: bool) -> Result<LaunchPlan, CannotShow> {
     let program = programs::locate("runsc", shared.levels.gvisor.path.as_deref())
         .ok_or_else(|| CannotShow { path: "runsc".into(), source: io::ErrorKind::NotFound.into() })?;
-    let content = oci::describe(GUEST, OWN)
+    let words: &[&str] = if ahead { &[GUEST_REHEARSES] } else { &[] };
+    let content = oci::describe(GUEST, OWN, words)
         .map_err(|e| CannotShow { path: "config.json".into(), source: io::Error::other(e) })?;
     let dir = |target: String| ViewOp::Dir { target, mode: 0o755 };
     let shared_tmpfs =
@@ -106,6 +112,7 @@ pub(crate) fn wall(shared: &Shared, network: Network) -> Result<LaunchPlan, Cann
     ops.extend(shared_tmpfs(OWN, MIB));
     ops.push(view::tmpfs(&format!("{GUEST}{SYSTEM}"), 0o755, MIB));
     ops.extend(staged::system(&format!("{GUEST}{SYSTEM}"), network));
+    ops.extend(PLACES.map(|name| dir(format!("{GUEST}{SYSTEM}{name}"))));
     let view = ViewPlan {
         hostname: "localhost".to_owned(),
         root: RootPlan::Memory,
@@ -145,6 +152,11 @@ fn bare(launch: &Launch, read_only: bool) -> ViewPlan {
 pub(crate) fn build(shared: &Shared, launch: &Launch, place: Place<'_>) -> Result<View, CannotShow> {
     let (bottom, mounts) = root::bottom(shared, place.ground, place.agent)?;
     let layered = bottom != RootPlan::Memory;
+    let changes = place.ground.changes.clone();
+    if let (Some(dir), Some(ids), Some(mount)) = (&changes, place.shown_by, mounts.last()) {
+        // They belong to the instance, and the layers to nobody.
+        borrow::show(mount, ids, false).map_err(|source| CannotShow { path: dir.clone(), source })?;
+    }
     let dev = Bound { source: "/dev".to_owned(), target: "/dev".to_owned(), read_only: false };
     let mut inside = bare(launch, launch.root.read_only || !layered);
     inside.ops = vec![
@@ -159,13 +171,56 @@ pub(crate) fn build(shared: &Shared, launch: &Launch, place: Place<'_>) -> Resul
         if launch.root.read_only {
             inside.ops.push(view::tmpfs("/run", 0o1777, 64 * MIB));
         }
-        staged.names(launch.network);
+        names(&mut staged, launch.network);
         plan.guest = Some((format!("{GUEST}{GUEST_ROOT}"), bottom));
     }
     staged.files(shared, launch, place)?;
+    if layered {
+        let places = places(&staged);
+        staged.ops.extend(places);
+    }
+    if changes.is_some() {
+        // The guest sees the tenant's directory where it is bound; the cover goes with it.
+        let own = staged.bounds.iter().find(|bound| Path::new(&bound.target) == launch.data_dir);
+        let cover = own.map(|bound| changes::cover_in(Path::new(&bound.source)));
+        staged.ops.extend(cover);
+    }
     plan.ops = staged.ops;
     inside.ops.extend(staged.bounds.into_iter().map(bind));
     Ok(View { plan, mounts: staged.mounts, inside: Some(inside) })
+}
+
+/// A path of the guest's root, as the agent outside sees it.
+fn in_root(target: &str) -> String {
+    format!("{GUEST}{GUEST_ROOT}{target}")
+}
+
+/// Names of the network. What is a file becomes one of the root, as at the other levels.
+fn names(staged: &mut Staged, network: Network) {
+    staged.names(network);
+    for op in &mut staged.ops {
+        if let ViewOp::File { target, .. } = op
+            && let Some(name) = target.strip_prefix(OWN).map(ToOwned::to_owned)
+        {
+            staged.bounds.retain(|bound| bound.target != name);
+            *target = in_root(&name);
+        }
+    }
+}
+
+/// Places in the root to mount on. What lies below a mount of the guest's kernel, the guest has to make.
+fn places(staged: &Staged) -> Vec<ViewOp> {
+    let lies = |op: &ViewOp| match op {
+        ViewOp::Attach { target, dir: true } => Some(target.clone()),
+        ViewOp::Bind { source, target, .. } if Path::new(source).is_dir() => Some(target.clone()),
+        _ => None,
+    };
+    let lie: Vec<String> = staged.ops.iter().filter_map(lies).collect();
+    let shown =
+        staged.bounds.iter().filter(|bound| lie.contains(&bound.source)).map(|bound| bound.target.as_str());
+    let own = |target: &&str| !PLACES.iter().any(|place| Path::new(target).starts_with(place));
+    let places = PLACES.into_iter().chain(shown.filter(own));
+    places.map(|target| ViewOp::Dir { target: in_root(target), mode: 0o755 }).collect()
 }
 
 /// What the agent in the guest does with something that lies in its view.

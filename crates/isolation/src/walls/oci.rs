@@ -29,22 +29,23 @@ const AGENTS: [Capability; 9] = [
     Capability::Fowner,
 ];
 
-/// The description as JSON: `root` is the guest's first root, `own` a directory that it sees under the same name.
-pub(crate) fn describe(root: &str, own: &str) -> Result<Vec<u8>, OciSpecError> {
+/// The description as JSON: `root` is the guest's first root, `own` a directory that it sees under the same name, `words`
+/// are told to the agent.
+pub(crate) fn describe(root: &str, own: &str, words: &[&str]) -> Result<Vec<u8>, OciSpecError> {
     let root = RootBuilder::default().path(root).readonly(false).build()?;
     let linux = LinuxBuilder::default().namespaces(namespaces()?).build()?;
     let spec: Spec = SpecBuilder::default()
         .version(VERSION)
         .root(root)
         .hostname("localhost")
-        .process(process()?)
+        .process(process(words)?)
         .mounts(mounts(own)?)
         .linux(linux)
         .build()?;
     Ok(serde_json::to_vec(&spec)?)
 }
 
-fn process() -> Result<Process, OciSpecError> {
+fn process(words: &[&str]) -> Result<Process, OciSpecError> {
     let allowed = || Capabilities::from(AGENTS);
     let capabilities = LinuxCapabilitiesBuilder::default()
         .bounding(allowed())
@@ -56,7 +57,7 @@ fn process() -> Result<Process, OciSpecError> {
     ProcessBuilder::default()
         .terminal(false)
         .user(UserBuilder::default().uid(0u32).gid(0u32).build()?)
-        .args([GUEST_AGENT.to_owned()])
+        .args(std::iter::once(&GUEST_AGENT).chain(words).map(ToString::to_string).collect::<Vec<_>>())
         .env(Vec::new())
         .cwd("/")
         .capabilities(capabilities)

@@ -10,13 +10,14 @@ use insula_linux::watched::Watched;
 use insula_spec::{Driver, Level, Network};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::profile;
 use super::raise;
 use super::shell::{self, Shell};
 use super::wakes::{Wake, Wakes};
 use super::{Kind, List, Shared};
 use crate::contract::LaunchError;
 
-/// The kind that is kept ahead from the start: the default one. Any other is once it was asked for.
+/// The kind that is kept ahead from the start: the default one. Any other is once it was expected or asked for.
 const POOLED: Kind = Kind { level: Level::Namespace, network: Network::Isolated, list: List::Own };
 
 /// Shells that wait. Each costs the memory of an idle agent and its launchpad.
@@ -151,6 +152,14 @@ impl Pool {
     /// Keeps the default kind ahead from now on.
     pub(crate) fn warm(self: &Arc<Self>) {
         self.lock().of(POOLED);
+        self.refill();
+    }
+
+    /// Keeps shells for this level ahead from now on, as if one had been asked for.
+    pub(crate) fn expect(self: &Arc<Self>, level: Level, network: Network) {
+        // What is wrong with it, a launch will tell.
+        let Ok(list) = profile::list(level, None, self.driver()) else { return };
+        self.lock().of(Kind { level, network, list }.of_shell());
         self.refill();
     }
 

@@ -32,12 +32,12 @@ async fn make_raised(shared: &Arc<Shared>, kind: Kind) -> Result<Shell, LaunchEr
     }
     if shared.ids != IdMode::Ranges {
         let mut shell = shell::make(shared, kind, None).await?;
-        raise(&mut shell, None).await?;
+        raise(&mut shell, None, true).await?;
         return Ok(shell);
     }
     let (borrowed, token) = Borrowed::take(shared).await.map_err(failed("borrow ids"))?;
     let mut shell = shell::make(shared, kind, Some(token)).await?;
-    raise(&mut shell, Some(borrowed.range)).await?;
+    raise(&mut shell, Some(borrowed.range), true).await?;
     shell.borrowed = Some(borrowed);
     Ok(shell)
 }
@@ -47,19 +47,19 @@ pub(crate) async fn raise_for(shell: &mut Shell, launch: &Launch) -> Result<(), 
     if !guest::is_guest(shell.kind.level) || shell.raised {
         return Ok(());
     }
-    raise(shell, launch.ids).await
+    raise(shell, launch.ids, false).await
 }
 
 /// Lets the agent of a shell execute the program around a guest, and waits for the agent behind it. `ids` are mapped
-/// first, unless that was done.
-async fn raise(shell: &mut Shell, ids: Option<IdRange>) -> Result<(), LaunchError> {
+/// first, unless that was done. Made `ahead`, it rehearses.
+async fn raise(shell: &mut Shell, ids: Option<IdRange>, ahead: bool) -> Result<(), LaunchError> {
     let agent = shell.body.agent().ok_or_else(|| LaunchError::Agent("it is gone".to_owned()))?;
     if let Some(range) = ids {
         let mapped = shell.body.blocking(move || idmap::map_range(agent.pid, range));
         let mapped = mapped.await.map_err(io::Error::other).and_then(|mapped| mapped);
         mapped.map_err(failed("map the ids of the instance"))?;
     }
-    let plan = guest::wall(&shell.body.shared, shell.kind.network).map_err(cannot_show)?;
+    let plan = guest::wall(&shell.body.shared, shell.kind.network, ahead).map_err(cannot_show)?;
     let prepared = Prepared { plan, fds: Vec::new(), shown: String::new() };
     execute(&shell.link, &mut shell.streams, &shell.body, prepared).await?;
     shell.raised = true;

@@ -229,7 +229,7 @@ async fn a_persistent_root_keeps_what_was_written_for_these_layers() {
         assert!(text.starts_with(first), "{text}");
     }
     if has_a_range() {
-        return refuses_to_keep_a_root(&engine, &launch(&root, true)).await;
+        return refuses_to_keep_a_root(&engine, &launch(&root, true), Level::Container).await;
     }
     assert_eq!(run(&engine, &launch(&root, true), Level::Container).await, first);
     assert_eq!(run(&engine, &launch(&root, true), Level::Container).await, "changed\nnew\nnote\n");

@@ -129,7 +129,7 @@ async fn a_root_of_its_own_is_not_written_and_may_be_kept() {
             let mut launch = Launch { root: Root { source, persistent, ..Root::default() }, ..launch };
             launch.env.push(("DATA".into(), launch.data_dir.display().to_string().into()));
             if persistent && has_a_range() {
-                refuses_to_keep_a_root(&engine, &launch).await;
+                refuses_to_keep_a_root(&engine, &launch, Level::Container).await;
                 continue;
             }
             let text = run(&engine, &launch, Level::Container).await;

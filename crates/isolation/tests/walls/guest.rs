@@ -4,8 +4,9 @@
 use std::os::unix::fs::MetadataExt;
 
 use insula_isolation::{Engine, Event, Exit};
-use insula_spec::{IdRange, Level, Limits};
+use insula_spec::{IdRange, Launch, Level, Limits, Root, RootSource};
 
+use crate::container::rootfs;
 use crate::gvisor::able;
 use crate::support::*;
 
@@ -100,6 +101,44 @@ async fn a_guest_made_ahead_has_ids_that_are_nobodys() {
         let record = sandbox.record();
         in_time(sandbox.stop(LONG)).await;
         assert!(!lives(record.agent_pid, record.agent_start));
+    }
+    in_time(engine.close()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_root_of_a_guest_is_kept_under_the_instances_own_ids() {
+    let home = Home::new();
+    let engine = home.engine_of(1, agent(), 1);
+    if !able(&engine, "the_root_of_a_guest_is_kept_under_the_instances_own_ids") {
+        return;
+    }
+    let Some(root) = rootfs(&home) else {
+        return skipped("the_root_of_a_guest_is_kept_under_the_instances_own_ids", "no /bin/busybox");
+    };
+    let script = "cat /opt/app/note; echo changed >/opt/app/note; ls \"$DATA/root\" 2>/dev/null; \
+                  touch \"$DATA/root/x\" 2>/dev/null && echo reached; exit 0";
+    let launch = |persistent| {
+        let mut launch = home.launch(&engine, Level::Gvisor, &["/bin/sh", "-c", script]);
+        launch.env.push(("DATA".into(), launch.data_dir.display().to_string().into()));
+        let source = RootSource::Directory(root.clone());
+        let user = Some("0".to_owned());
+        Launch { root: Root { source, persistent, user, ..Root::default() }, ..launch }
+    };
+    if has_a_range() {
+        return refuses_to_keep_a_root(&engine, &launch(true), Level::Gvisor).await;
+    }
+    // The control: without the option nothing stays, and there is no place for it.
+    for _ in 0..2 {
+        assert_eq!(run(&engine, &launch(false), Level::Gvisor).await, "of the layer\n");
+    }
+    for expected in ["of the layer\n", "changed\n", "changed\n"] {
+        let launch = launch(true);
+        assert_eq!(run(&engine, &launch, Level::Gvisor).await, expected);
+        let changes = std::fs::read_dir(launch.data_dir.join("root")).unwrap().next().unwrap().unwrap();
+        let kept = std::fs::metadata(changes.path().join("upper/opt/app/note")).unwrap();
+        assert_eq!(kept.uid(), launch.ids.unwrap().base, "what is on disk is the instance's own");
+        // The next one is made ahead.
+        shells(&engine, 1).await;
     }
     in_time(engine.close()).await;
 }

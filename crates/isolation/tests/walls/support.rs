@@ -209,8 +209,8 @@ pub(crate) fn has_a_range() -> bool {
 }
 
 /// The root of no container is kept for a user with a subordinate range.
-pub(crate) async fn refuses_to_keep_a_root(engine: &Engine, launch: &Launch) {
-    let error = try_start(engine, launch, Level::Container).await.map(|_| ()).unwrap_err();
+pub(crate) async fn refuses_to_keep_a_root(engine: &Engine, launch: &Launch, level: Level) {
+    let error = try_start(engine, launch, level).await.map(|_| ()).unwrap_err();
     assert!(matches!(error, LaunchError::Unenforceable { what: "persistent_root", .. }), "{error:?}");
 }
 
