@@ -75,9 +75,9 @@ pub(crate) fn extend(plan: &ViewPlan, fds: Vec<OwnedFd>, owner: Option<Ids>) -> 
 /// What is to be in the root of whoever is behind the program: paths are followed inside that root alone.
 fn ready_root(plan: &ViewPlan, owner: Option<Ids>) -> Result<(), Failure> {
     let Some((root, _)) = &plan.guest else { return Ok(()) };
-    let ops = plan.ops.iter().filter_map(|op| Some((op, below(root, op)?)));
+    let mut ops = plan.ops.iter().filter_map(|op| Some((op, below(root, op)?)));
     let done = mount::within(Path::new(root), || {
-        ops.map(|(op, at)| apply(op, &at, None, owner).map_err(on(target_of(op)))).collect()
+        ops.try_for_each(|(op, at)| apply(op, &at, None, owner).map_err(on(target_of(op))))
     });
     done.map_err(on(root))?
 }
