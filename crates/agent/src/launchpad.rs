@@ -4,17 +4,18 @@
 //! Joining control groups and installing a filter cost milliseconds; done ahead, a launch costs little more
 //! than the execution. What is left to do here, the filters allow: it is what any program may do with itself.
 
+mod guest;
+
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
-use insula_frames::{GUEST_ROOT, GuestPlan, LaunchPlan, Role, Step, ToAgent};
+use insula_frames::{GUEST_ROOT, LaunchPlan, Role, Step, ToAgent};
 use insula_linux::fork::{self, Fork};
 use insula_linux::seccomp::Listens;
 use insula_linux::{credentials, landlock, scm, seccomp, signals};
 use rustix::process::{Pid, Resource, Rlimit};
-use rustix::thread::CapabilitySet;
 
 use crate::output::OutputPipe;
 use crate::stage0::join;
@@ -79,9 +80,10 @@ impl Launchpad {
             Fork::Child => {
                 drop(control);
                 let ready = || scm::send(&theirs, &[READY], &[]).map(drop).map_err(at(Step::Exec));
-                let done =
-                    settle_ahead().and_then(|()| rehearsed.map_or(Ok(()), rehearse)).and_then(|()| ready());
-                let done = done.and_then(|()| stand_by(&theirs, |plan| prepare_inside(plan, root)));
+                let done = guest::settle_ahead()
+                    .and_then(|()| rehearsed.map_or(Ok(()), guest::rehearse))
+                    .and_then(|()| ready());
+                let done = done.and_then(|()| stand_by(&theirs, |plan| guest::prepare_inside(plan, root)));
                 fork::leave(i32::from(done.or_else(|failure| report(&theirs, failure)).is_err()))
             }
         }
@@ -288,8 +290,8 @@ pub(crate) fn settle_in(plan: &LaunchPlan, streams: [RawFd; 3]) -> Result<(), Fa
         rustix::process::chdir(plan.cwd.as_str()).map_err(|e| (Step::Cwd, e.into()))?;
         return signals::unblock_all().map_err(at(Step::Exec));
     }
-    if let Role::Guest(guest) = &plan.role {
-        enter(guest, GUEST_ROOT)?;
+    if let Role::Guest(plan) = &plan.role {
+        guest::enter(plan, GUEST_ROOT)?;
     }
     credentials::empty_bounding_set().map_err(at(Step::Ids))?;
     if let Some(ids) = plan.ids {
@@ -298,55 +300,4 @@ pub(crate) fn settle_in(plan: &LaunchPlan, streams: [RawFd; 3]) -> Result<(), Fa
     rustix::process::chdir(plan.cwd.as_str()).map_err(|e| (Step::Cwd, e.into()))?;
     credentials::renounce().map_err(at(Step::Ids))?;
     signals::unblock_all().map_err(at(Step::Exec))
-}
-
-/// Goes below the root of a guest's workload, bounded as that is.
-fn enter(guest: &GuestPlan, root: &str) -> Result<(), Failure> {
-    // The one that takes on the user's id is not counted there.
-    guest.processes.map_or(Ok(()), |n| limit(Resource::Nproc, n.saturating_sub(1)))?;
-    rustix::process::chroot(root).map_err(|e| (Step::View, e.into()))
-}
-
-/// What can be done ahead behind a wall, where each call to the kernel costs a change of processes, and each first
-/// use of a page some more.
-fn settle_ahead() -> Result<(), Failure> {
-    let stdin = File::open("/dev/null").map_err(at(Step::View))?;
-    fork::place_fd(stdin.as_raw_fd(), 0).map_err(at(Step::View))?;
-    rustix::process::setsid().map_err(|e| (Step::Ids, e.into()))?;
-    credentials::empty_bounding_set().map_err(at(Step::Ids))?;
-    rustix::thread::set_no_new_privs(true).map_err(|e| (Step::Ids, e.into()))?;
-    signals::unblock_all().map_err(at(Step::Exec))
-}
-
-/// Reads a plan, and makes every call of a launch once, to no effect.
-fn rehearse(plan: &LaunchPlan) -> Result<(), Failure> {
-    let failed = |e: rustix::io::Errno| (Step::Ids, e.into());
-    let (mut told, control) = UnixStream::pair().map_err(at(Step::Exec))?;
-    told.write_all(&ToAgent::Launch(Box::new(plan.clone())).encode()).map_err(at(Step::Exec))?;
-    read_plan(&control).map_err(at(Step::Exec))?;
-    rustix::process::setrlimit(Resource::Nproc, rustix::process::getrlimit(Resource::Nproc))
-        .map_err(failed)?;
-    rustix::process::chroot("/").map_err(failed)?;
-    credentials::become_id(0).map_err(at(Step::Ids))?;
-    rustix::process::chdir("/").map_err(failed)?;
-    rustix::thread::set_capabilities(None, rustix::thread::capabilities(None).map_err(failed)?)
-        .map_err(failed)?;
-    // There is no such program: that is the one thing that can come of it.
-    drop(fork::exec(&["/nowhere/nothing".to_owned()], &[], ""));
-    Ok(())
-}
-
-/// The rest of it, below `root`.
-fn prepare_inside(plan: &LaunchPlan, root: &str) -> Result<(), Failure> {
-    let Role::Guest(guest) = &plan.role else {
-        return Err((Step::Exec, io::ErrorKind::InvalidData.into()));
-    };
-    plan.open_files.map_or(Ok(()), |n| limit(Resource::Nofile, n))?;
-    enter(guest, root)?;
-    if let Some(ids) = plan.ids {
-        credentials::become_user(ids.workload, ids.group, &plan.groups).map_err(at(Step::Ids))?;
-    }
-    rustix::process::chdir(plan.cwd.as_str()).map_err(|e| (Step::Cwd, e.into()))?;
-    // The root of an image keeps what it has until here.
-    credentials::keep_only(CapabilitySet::empty()).map_err(at(Step::Ids))
 }
