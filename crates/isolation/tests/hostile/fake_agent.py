@@ -52,7 +52,7 @@ def stay():
 HELLO, SETUP, LAUNCH, COMMIT, SIGNAL, KILL_ALL, PAUSE, RESUME, SOCKETS, LOG_ACK, BYE = range(11)
 
 
-def welcome(version=2, key=KEY, phase=b"\1\0"):
+def welcome(version=VERSION, key=KEY, phase=b"\1\0"):
     return frame(0, struct.pack("<H", version) + text(key) + phase + struct.pack("<Q", 0))
 
 

@@ -16,6 +16,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use insula_frames::VERSION;
 use insula_isolation::{Engine, Event, Exit, Gone, LaunchError, Record, Sandbox};
 use insula_spec::Level;
 use support::*;
@@ -92,7 +93,10 @@ fn fake(home: &Home, what: &str) -> OwnedFd {
         path.display()
     );
     write(&path, &exec);
-    write(&home.path("fake-agent.py"), &format!("{}\n{what}\n", include_str!("fake_agent.py")));
+    write(
+        &home.path("fake-agent.py"),
+        &format!("VERSION = {VERSION}\n{}\n{what}\n", include_str!("fake_agent.py")),
+    );
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
     let file = File::open(path).unwrap();
     // An interpreter must be able to open what it was given.
@@ -239,8 +243,8 @@ async fn a_silent_agent_is_given_up() {
 async fn what_is_not_the_recorded_agent_is_not_adopted() {
     let cases = [
         "visited(); sys.exit(0)",
-        "visited(); say(welcome(version=3)); stay()",
-        "visited(); say(welcome(version=1)); stay()",
+        "visited(); say(welcome(version=VERSION + 1)); stay()",
+        "visited(); say(welcome(version=VERSION - 1)); stay()",
         "visited(); say(welcome(version=0)); stay()",
         "visited(); say(welcome(key='another')); stay()",
         "visited(); say(welcome(key='x' * 100000)); stay()",
