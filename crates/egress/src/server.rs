@@ -78,8 +78,9 @@ pub fn serve(control: OwnedFd, test: Option<TestInternet>) -> Result<(), ServeEr
         credentials::become_id(NOBODY).map_err(ServeError::Rights)?;
     }
     credentials::renounce().map_err(ServeError::Rights)?;
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = runtime.worker_threads(2).enable_all().build().map_err(ServeError::Io)?;
+    // One thread: what it does for a request is passing bytes on, and threads that share tasks wake each other for it.
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeError::Io)?;
     runtime.block_on(async {
         let line = Line::new(control).map_err(ServeError::NotStarted)?;
         let boot = line.recv::<ToEgress>().await.map_err(ServeError::NotStarted)?;
