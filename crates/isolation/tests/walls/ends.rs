@@ -8,11 +8,12 @@ use insula_spec::Level;
 use crate::support::*;
 
 /// A child, a grandchild in a session of its own, and a daemon that nobody is parent of any more; then it
-/// sleeps. Each carries the marker in its command line.
+/// sleeps. Each carries the marker in its command line, and says so once it has it.
 const FAMILY: &str = r#"
 import os, subprocess, sys
-def sleeper(n): os.execvp("sh", ["sh", "-c", "sleep 1000; : " + sys.argv[1]])
 read, write = os.pipe()
+os.set_inheritable(write, True)
+def sleeper(n): os.execvp("sh", ["sh", "-c", f"echo >&{write}; sleep 1000; : {sys.argv[1]}"])
 if os.fork() == 0: sleeper(1)
 if os.fork() == 0:
     os.setsid()
@@ -22,10 +23,10 @@ if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
         os.setsid()
-        os.write(write, b"x")
         sleeper(3)
     os._exit(0)
-os.read(read, 1)
+born = 0
+while born < 3: born += len(os.read(read, 3))
 print("born", flush=True)
 import time
 while True: time.sleep(1000)
