@@ -38,7 +38,8 @@ impl fmt::Display for Table {
         for (name, values) in &self.rows {
             let (p50, p90) = (quantile(values, 0.5), quantile(values, 0.9));
             let ratio = p50 / base;
-            write!(f, "  {name:<34} p50 {p50:>9.2}  p90 {p90:>9.2}  x{ratio:<6.2} [")?;
+            let ratio = if ratio.is_finite() { format!("x{ratio:.2}") } else { "-".to_owned() };
+            write!(f, "  {name:<34} p50 {p50:>9.2}  p90 {p90:>9.2}  {ratio:<7} [")?;
             for (at, value) in values.iter().enumerate() {
                 write!(f, "{}{value:.1}", if at == 0 { "" } else { " " })?;
             }
@@ -88,5 +89,8 @@ mod tests {
         assert!(text.contains("x1.00") && text.contains("x2.00") && text.contains("[4.0 5.0 3.0]"), "{text}");
         let text = table.beside(1).to_string();
         assert!(text.contains("x0.50") && text.contains("x1.00") && !text.contains("x2.00"), "{text}");
+        let mut counts = Table::new("in common", "number", &["it"]);
+        counts.add(0, 0.0);
+        assert!(counts.to_string().contains("-       [0.0]"), "{counts}");
     }
 }

@@ -19,7 +19,7 @@ pub(crate) fn memfd() -> io::Result<OwnedFd> {
 /// A memory file with these bytes, which nobody can change any more.
 ///
 /// # Errors
-/// Those of memfd_create(2) and write(2).
+/// Those of memfd_create(2), write(2) and F_ADD_SEALS of fcntl(2).
 pub(crate) fn sealed(name: &str, bytes: &[u8], executable: bool) -> io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let kind = if executable { MemfdFlags::EXEC } else { MemfdFlags::NOEXEC_SEAL };
@@ -30,7 +30,9 @@ pub(crate) fn sealed(name: &str, bytes: &[u8], executable: bool) -> io::Result<O
     };
     let mut file = File::from(fd);
     file.write_all(bytes)?;
-    let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+    // Nothing has mapped the file, so that no write to it is older than the seal. WRITE would say the same,
+    // but waits for references to its pages and fails with EBUSY where the kernel itself holds some.
+    let seals = SealFlags::FUTURE_WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
     rustix::fs::fcntl_add_seals(&file, seals)?;
     Ok(file.into())
 }
@@ -38,6 +40,9 @@ pub(crate) fn sealed(name: &str, bytes: &[u8], executable: bool) -> io::Result<O
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Seek};
+
+    use rustix::fs::{FallocateFlags, fallocate, fcntl_add_seals};
+    use rustix::io::Errno;
 
     use super::*;
 
@@ -58,8 +63,12 @@ mod tests {
     #[test]
     fn a_sealed_file_keeps_its_bytes() {
         let mut file = File::from(sealed("test", b"kept", false).unwrap());
+        file.rewind().unwrap();
         assert!(file.write_all(b"x").is_err());
         assert!(file.set_len(0).is_err());
+        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        assert_eq!(fallocate(&file, hole, 0, 1), Err(Errno::PERM));
+        assert_eq!(fcntl_add_seals(&file, SealFlags::WRITE), Err(Errno::PERM), "seals can be added");
         file.rewind().unwrap();
         let mut text = String::new();
         file.read_to_string(&mut text).unwrap();

@@ -1,6 +1,6 @@
 //! The link's part in commands: what an agent tells of them is checked, and kept for whoever reads it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -130,6 +130,9 @@ impl Flow {
 #[derive(Debug, Default)]
 pub(super) struct Execs {
     all: BTreeMap<u64, Entry>,
+    /// Those of the last run that had not started at its end. The agent may not have known of them yet; then it
+    /// refuses them after it told of the end, and before it tells anything of the next run.
+    late: BTreeSet<u64>,
 }
 
 #[derive(Debug)]
@@ -154,6 +157,9 @@ impl Execs {
     /// Takes in what an agent tells.
     pub(super) fn deliver(&mut self, news: ExecNews) -> Result<(), String> {
         let id = news.id();
+        if matches!(news, ExecNews::Failed { .. }) && self.late.remove(&id) {
+            return Ok(());
+        }
         let entry = self.all.get_mut(&id).ok_or("nobody asked for this command")?;
         match news {
             ExecNews::Started { .. } => {
@@ -180,8 +186,12 @@ impl Execs {
 
     /// The workload ended, and every command with it.
     pub(super) fn over(&mut self) {
-        for entry in std::mem::take(&mut self.all).into_values() {
+        self.late.clear();
+        for (id, entry) in std::mem::take(&mut self.all) {
             entry.flow.cut();
+            if entry.started.is_some() {
+                self.late.insert(id);
+            }
         }
     }
 }

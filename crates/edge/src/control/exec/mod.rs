@@ -133,11 +133,13 @@ impl Live {
                 let hint = format!("run `insula why {name}` for the whole story");
                 ControlError::NotStarted { name, why, hint }
             }
-            LeaseError::TimedOut { .. } => {
-                let spec = self.config.services.get(&name.service);
-                let timeout = spec.map(|spec| spec.startup_timeout).unwrap_or_default();
-                ControlError::TimedOut { name, action: Action::Spawn, timeout }
-            }
+            LeaseError::TimedOut { .. } => match self.config.services.get(&name.service) {
+                Some(spec) => {
+                    let timeout = spec.startup_timeout;
+                    ControlError::TimedOut { name, action: Action::Spawn, timeout }
+                }
+                None => ControlError::UnknownService(name),
+            },
             LeaseError::Stopped => ControlError::Stopped { name },
             LeaseError::ShuttingDown => ControlError::ShuttingDown,
         }

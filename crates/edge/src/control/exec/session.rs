@@ -195,7 +195,10 @@ impl<O: Operations> Session<O> {
     ) -> Over {
         let out_of_time = async {
             match limit {
-                Some(limit) => sleep(limit).await,
+                Some(limit) => {
+                    sleep(limit).await;
+                    limit
+                }
                 None => std::future::pending().await,
             }
         };
@@ -204,7 +207,7 @@ impl<O: Operations> Session<O> {
             tokio::select! {
                 () = lease.over() => ControlError::Ended { name: name() },
                 () = self.app.stop.cancelled() => ControlError::ShuttingDown,
-                () = out_of_time => ControlError::OutOfTime { limit: limit.unwrap_or_default() },
+                limit = out_of_time => ControlError::OutOfTime { limit },
             }
         });
         let mut alive = interval_at(Instant::now() + ALIVE, ALIVE);

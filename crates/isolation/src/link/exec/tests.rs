@@ -8,7 +8,7 @@ use insula_frames::{Decoder, EXEC_CHUNK, EXEC_OUTPUT_WINDOW, ExecPlan, ExecWhat,
 use super::*;
 use crate::Exit;
 use crate::exec::ExecPiece;
-use crate::link::Streams;
+use crate::link::{News, Streams};
 
 /// Longer than anything here takes.
 const LONG: Duration = Duration::from_secs(30);
@@ -158,6 +158,28 @@ async fn the_end_of_the_workload_or_of_the_link_ends_every_command() {
     let (mut session, agent) = running(&link, agent, 7).await;
     drop(agent);
     assert_eq!(next(&mut session).await, ExecPiece::Cut);
+}
+
+#[tokio::test]
+async fn a_command_asked_for_as_the_workload_ended_is_refused_late() {
+    let refused = ExecNews::Failed { id: 7, step: Step::Exec, errno: libc::ESRCH };
+    let exited = FromAgent::Exited { ended: Ended::Code(0), next_line: 0 };
+    let (link, mut streams, agent) = pair();
+    let asking = link.clone();
+    let asked = tokio::spawn(async move { asking.exec(7, order()).await });
+    let (mut agent, _) = agent.hears().await;
+    agent.socket.write_all(&exited.encode()).unwrap();
+    agent.say(refused.clone());
+    assert!(matches!(timeout(LONG, asked).await.unwrap().unwrap(), Err(ExecError::Gone)));
+    assert!(matches!(timeout(LONG, streams.news.recv()).await.unwrap(), Some(News::Exited { .. })));
+    // The link holds: what it is asked next arrives.
+    let next = tokio::spawn(async move { link.exec(8, order()).await });
+    let (mut agent, asked) = agent.hears().await;
+    assert!(matches!(asked, ExecAsk::Start(ExecPlan { id: 8, .. })), "{asked:?}");
+    // Refused once, it is known no more.
+    agent.say(refused);
+    assert!(matches!(timeout(LONG, next).await.unwrap().unwrap(), Err(ExecError::Gone)));
+    assert!(timeout(LONG, streams.news.recv()).await.unwrap().is_none(), "the link lives on");
 }
 
 #[tokio::test]
