@@ -177,6 +177,9 @@ pub struct Detail {
     /// What `ps` shows.
     #[serde(flatten)]
     pub summary: Summary,
+    /// The weakest level that will do; `None` if every one does.
+    #[serde(default)]
+    pub floor: Option<Level>,
     /// The command, with placeholders not yet filled in; empty for a tenant, who is told nothing of the host.
     pub command: Vec<String>,
     /// Which network it sees.

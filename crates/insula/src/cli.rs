@@ -1,6 +1,7 @@
 //! The command line.
 
 pub(crate) mod exec;
+pub(crate) mod explain;
 pub(crate) mod image;
 pub(crate) mod policy;
 pub(crate) mod pool;
@@ -88,6 +89,9 @@ pub(crate) enum Verb {
     Doctor(DoctorArgs),
     /// Try at every level what a hostile app would, and report what stopped it
     Verify(crate::verify::VerifyArgs),
+    /// Explain what the configuration means on this host
+    #[command(subcommand)]
+    Explain(explain::ExplainVerb),
     /// Work with the configuration
     #[command(subcommand)]
     Config(ConfigVerb),

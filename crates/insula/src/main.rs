@@ -16,6 +16,7 @@ mod doctor;
 mod egress;
 mod environment;
 mod exit;
+mod explain;
 mod failure;
 mod fault;
 mod format;

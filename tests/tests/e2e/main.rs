@@ -22,6 +22,7 @@ mod exec;
 mod external;
 mod faults;
 mod filter;
+mod floor;
 mod grpc;
 mod helper;
 mod hostile;

@@ -57,7 +57,9 @@ fn life(d: &Detail) -> Vec<(&'static str, String)> {
 
 fn walls(d: &Detail) -> Vec<(&'static str, String)> {
     let network = format!("{}: {}", d.network.as_str(), d.network.outbound());
-    let mut fields = vec![("level", or_dash(d.summary.level)), ("network", network)];
+    let floor = d.floor.map_or_else(String::new, |floor| format!(", not below {floor}"));
+    let level = format!("{}{floor}", or_dash(d.summary.level));
+    let mut fields = vec![("level", level), ("network", network)];
     fields.extend(d.workdir.iter().map(|path| ("workdir", format!("{} (read-only)", path.display()))));
     fields.extend(d.data_dir.iter().map(|path| ("data dir", path.display().to_string())));
     for mount in &d.mounts {
@@ -133,7 +135,7 @@ mod tests {
             "status": {
                 "observed": "running", "wanted": "up", "since": "2026-01-01T00:00:00Z", "why": "", "health": "healthy"
             },
-            "level": "namespace", "app_pid": 12, "restarts": 0, "wakes": 2,
+            "level": "namespace", "floor": "namespace", "app_pid": 12, "restarts": 0, "wakes": 2,
             "usage": { "memory_bytes": 10_485_760, "cpu_micros": null, "pids": 3 },
             "url": "http://alice.notes.localhost/",
             "command": ["python3", "app.py"],
@@ -168,7 +170,7 @@ mod tests {
           health      healthy
           app         pid 12, started at tick 6
           agent       pid 11, started at tick 5
-          level       namespace
+          level       namespace, not below namespace
           network     isolated: outbound connections as `net` says (`network = "host"` gives it the host's)
           workdir     /srv/notes (read-only)
           data dir    /srv/data/notes/alice

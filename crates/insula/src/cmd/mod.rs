@@ -27,6 +27,7 @@ mod version;
 mod versions;
 mod why;
 
+pub(crate) use config::load as load_config;
 pub(crate) use serve::secluded;
 
 use std::process::ExitCode;
@@ -40,7 +41,7 @@ use crate::exit::Exit;
 use crate::home::Home;
 use crate::printer::Printer;
 use crate::remote::Remote;
-use crate::{demo, egress, environment, verify, worker};
+use crate::{demo, egress, environment, explain, verify, worker};
 
 /// Does what the command line says.
 pub(crate) fn run(cli: Cli, printer: Printer) -> anyhow::Result<ExitCode> {
@@ -58,6 +59,7 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> anyhow::Result<ExitCode> {
             | Verb::Verify(_)
             | Verb::Probe(_)
             | Verb::Config(_)
+            | Verb::Explain(_)
             | Verb::Image(_)
             | Verb::Completions(_)
             | Verb::Man(_)
@@ -104,6 +106,7 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> anyhow::Result<ExitCode> {
             Exit::Ok
         }
         Verb::Doctor(args) => doctor::run(&home, args, printer)?,
+        Verb::Explain(verb) => explain::run(&home, verb, printer)?,
         Verb::Config(verb) => config::run((&home, origin), verb, printer)?,
         Verb::Image(verb) => image::run(&home, verb, printer)?,
         Verb::Completions(args) => generate::completions(args.shell, printer)?,

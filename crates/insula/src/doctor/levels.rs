@@ -10,8 +10,11 @@ use super::LevelFound;
 use crate::agent_image;
 use crate::home::Home;
 
-/// Every level, and what `auto` would choose.
-pub(super) fn probe(home: &Home, settings: Levels) -> anyhow::Result<(Vec<LevelFound>, Option<String>)> {
+/// The isolation levels, weakest first, and what `auto` would choose.
+///
+/// # Errors
+/// When this host cannot be looked at.
+pub(crate) fn probe(home: &Home, settings: Levels) -> anyhow::Result<(Vec<LevelFound>, Option<String>)> {
     let engine = Engine::look(EngineConfig {
         home_id: "doctor".to_owned(),
         run_dir: home.run_dir(),

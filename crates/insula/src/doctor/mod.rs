@@ -5,9 +5,11 @@ mod levels;
 mod manager;
 mod routed;
 
+pub(crate) use levels::probe as levels;
+
 use std::path::Path;
 
-use insula_spec::{Config, Levels};
+use insula_spec::Config;
 use serde::Serialize;
 
 use crate::home::Home;
@@ -119,14 +121,6 @@ impl Diagnosis {
         }
         all
     }
-}
-
-/// The isolation levels, weakest first.
-///
-/// # Errors
-/// When this host cannot be looked at.
-pub(crate) fn levels(home: &Home) -> anyhow::Result<Vec<LevelFound>> {
-    levels::probe(home, Levels::default()).map(|(levels, _)| levels)
 }
 
 /// Looks at everything.

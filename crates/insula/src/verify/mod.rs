@@ -21,15 +21,15 @@ use std::time::SystemTime;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use insula_isolation::DiskProbe;
-use insula_spec::Level;
+use insula_spec::{Level, Levels};
 
 pub(crate) use inside::{Outcome, ProbeArgs, VERB as PROBE_VERB, run as probe};
+pub(crate) use probes::{By, Probe};
 
 use crate::doctor::{self, LevelFound};
 use crate::exit::Exit;
 use crate::home::Home;
 use crate::printer::Printer;
-use probes::Probe;
 use report::{Absent, Cell, Report, Row, Verdict};
 use scene::{Scene, Tried};
 
@@ -46,7 +46,7 @@ pub(crate) struct VerifyArgs {
 /// # Errors
 /// When nothing could be tried at all.
 pub(crate) async fn run(home: &Home, args: VerifyArgs, printer: Printer) -> anyhow::Result<ExitCode> {
-    let found = doctor::levels(home)?;
+    let found = doctor::levels(home, Levels::default())?.0;
     let (tried, absent) = choose(&found, &args.level)?;
     let folder = Folder::make()?;
     let scene = Scene::set(&folder.0, &tried).await?;

@@ -109,7 +109,7 @@ pub(super) enum Aim {
 
 /// What stops an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum By {
+pub(crate) enum By {
     /// Something that every level has.
     Always,
     /// Another user id, which `process` has under root alone.
@@ -176,12 +176,12 @@ impl Probe {
     }
 
     /// Its name on the command line and in JSON.
-    pub(super) fn id(self) -> &'static str {
+    pub(crate) fn id(self) -> &'static str {
         self.about().id
     }
 
     /// What it does, for people.
-    pub(super) fn what(self) -> &'static str {
+    pub(crate) fn what(self) -> &'static str {
         self.about().what
     }
 
@@ -190,9 +190,14 @@ impl Probe {
         self.about().aim
     }
 
+    /// What stops it.
+    pub(crate) fn by(self) -> By {
+        self.about().by
+    }
+
     /// Whether a level promises to stop it, under root or an ordinary user.
-    pub(super) fn is_stopped_at(self, level: Level, root: bool) -> bool {
-        match self.about().by {
+    pub(crate) fn is_stopped_at(self, level: Level, root: bool) -> bool {
+        match self.by() {
             By::Always => true,
             By::Ids => root || level.satisfies(Level::Namespace),
             By::Walls => level.satisfies(Level::Namespace),

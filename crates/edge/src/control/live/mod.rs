@@ -115,6 +115,7 @@ impl Live {
         let record = overview.record.as_deref();
         Ok(Detail {
             command: spec.runner_words().into_iter().chain(spec.command.iter().cloned()).collect(),
+            floor: spec.floor(),
             network: spec.network,
             limits: spec.limits,
             in_force: in_force.as_ref().map(convert::in_force),

@@ -170,6 +170,7 @@ impl Operations for std::sync::Arc<Fake> {
     async fn inspect(&self, name: &InstanceName) -> Result<Detail, ControlError> {
         Ok(Detail {
             summary: known(name)?,
+            floor: None,
             command: vec!["app".into()],
             network: Network::Isolated,
             limits: Limits::default(),

@@ -11,7 +11,7 @@ use insula_spec::config::{Note, Origin, Overrides};
 use serde::Serialize;
 
 use crate::cli::{ConfigArg, ConfigVerb};
-use crate::environment::CONFIG;
+use crate::environment::{self, CONFIG};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::home::Home;
@@ -70,6 +70,12 @@ pub(super) fn read(args: ConfigArg, overrides: &Overrides) -> anyhow::Result<(Co
     // Each worker gets the text that was checked here, whatever happens to the file later.
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
     Ok((Config::parse_with(&text, &path, overrides)?, text))
+}
+
+/// Reads the file that was named, or the nearest one upward, with what the environment says.
+pub(crate) fn load(args: ConfigArg) -> anyhow::Result<Config> {
+    let path = find(args)?.1;
+    Ok(Config::load_with(&path, &environment::overrides(None, None, None)?)?)
 }
 
 /// The file that was named, or the nearest one upward, and who named it.

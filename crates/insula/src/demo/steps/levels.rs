@@ -28,7 +28,7 @@ const NAME: &str = "word:dora";
 pub(in crate::demo) async fn levels(scene: &Scene, report: &mut Report) -> anyhow::Result<()> {
     let home = Home::locate(Some(scene.folder().join("home")))?;
     let mut notes = 0;
-    for found in doctor::levels(&home)? {
+    for found in doctor::levels(&home, insula_spec::Levels::default())?.0 {
         let step = format!("the same app at level `{}`", found.level);
         if let Some(why) = found.why_not {
             report.skipped(&step, &why)?;
