@@ -46,3 +46,4 @@ mod verify;
 mod versions;
 mod wake;
 mod walls;
+mod wrk;
