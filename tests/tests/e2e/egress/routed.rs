@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use insula_tests::{Options, Place, Server, is_root, report_skip, skip, system_program, wait_until};
+use insula_tests::{
+    Options, PATIENCE, Place, Process, Server, exited_within, is_root, report_skip, skip, system_program,
+    wait_until,
+};
 use serde_json::Value;
 
 /// A host of the test's own, with a small internet behind it.
@@ -28,6 +31,16 @@ pub(super) fn start(services: &[String], names: &[&str]) -> Server {
     let instances: String = names.iter().map(|name| format!("{name} = [\"a\", \"b\"]\n")).collect();
     let config = format!("{}[instances]\n{instances}", services.concat());
     Server::with(place, &config, &Options { through, ..Options::default() })
+}
+
+/// Ends a server, and waits for the world outside, which its host takes with it.
+pub(super) fn end(mut server: Server) {
+    assert_eq!(server.terminate(), 0);
+    let script = server.place().path().join("routed_host.py");
+    let world = || Process::all().into_iter().find(|one| one.command.contains(script.to_str().unwrap()));
+    if let Some(world) = world() {
+        assert!(exited_within(world.id(), PATIENCE), "the world outside outlives its host");
+    }
 }
 
 /// What came of the tries of the last start.
@@ -61,7 +74,7 @@ fn packets_leave_under_the_hosts_address_with_an_address_of_their_own() {
     let mut services: Vec<_> =
         levels.iter().map(|level| service(level, level, "network = \"routed\"", tries)).collect();
     services.push(service("isolated", "namespace", "", tries));
-    let mut server = start(&services, &[&levels[..], &["isolated"]].concat());
+    let server = start(&services, &[&levels[..], &["isolated"]].concat());
     let mut sources = Vec::new();
     for instance in levels.iter().flat_map(|level| [format!("{level}:a"), format!("{level}:b")]) {
         let found = outcomes(&server, &instance, 1);
@@ -91,7 +104,7 @@ fn packets_leave_under_the_hosts_address_with_an_address_of_their_own() {
     server.cli(&["policy", "set", "namespace:a", "public"]).ok();
     server.cli(&["restart", "namespace:a"]).ok();
     assert_eq!(outcomes(&server, "namespace:a", 3)[0]["seen"], "198.19.0.1");
-    assert_eq!(server.terminate(), 0);
+    end(server);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::process::Command;
 use insula_tests::{Process, Server, is_root, skip, wait_until};
 use serde_json::Value;
 
-use super::routed::{outcomes, service, start, tool};
+use super::routed::{end, outcomes, service, start, tool};
 
 /// Names of the interfaces that the host of this process has for routed networks.
 fn wires(of: &Process) -> Vec<String> {
@@ -50,7 +50,7 @@ fn what_waits_goes_with_its_shell_and_nothing_is_left() {
         skip!("routed networks need root");
     }
     let text = service("r", "namespace", "network = \"routed\"", "udp:93.184.216.34");
-    let mut server = start(&[text], &["r"]);
+    let server = start(&[text], &["r"]);
     for instance in ["r:a", "r:b"] {
         outcomes(&server, instance, 1);
     }
@@ -76,7 +76,7 @@ fn what_waits_goes_with_its_shell_and_nothing_is_left() {
     assert!(left.iter().all(|name| before.contains(name)), "{left:?} of {before:?}");
     server.cli(&["restart", "r:a"]).ok();
     assert_eq!(outcomes(&server, "r:a", 3)[0]["seen"], "198.19.0.1");
-    assert_eq!(server.terminate(), 0);
+    end(server);
 }
 
 /// The rate at which an interface of the network of this process sends, in bytes a second, as the kernel tells it.
@@ -99,7 +99,7 @@ fn a_bound_holds_for_packets_and_changes_while_they_flow() {
         let keys = format!("network = \"routed\"\n{keys}");
         service("r", "namespace", &keys, "udp:93.184.216.34") + "[instances]\nr = [\"a\", \"b\"]\n"
     };
-    let mut server = start(&[service("r", "namespace", "network = \"routed\"", "udp:93.184.216.34")], &["r"]);
+    let server = start(&[service("r", "namespace", "network = \"routed\"", "udp:93.184.216.34")], &["r"]);
     for instance in ["r:a", "r:b"] {
         outcomes(&server, instance, 1);
     }
@@ -125,5 +125,5 @@ fn a_bound_holds_for_packets_and_changes_while_they_flow() {
     server.cli(&["spawn", "r:b"]).ok();
     assert_eq!(rate(&server.app("r:b"), "eth0"), Some(8 << 20));
     assert_eq!(server.inspect("r:b")["limits"]["bandwidth"], 8 << 20);
-    assert_eq!(server.terminate(), 0);
+    end(server);
 }
