@@ -108,7 +108,8 @@ fn running(cloud: &Cloud, extent: Extent) -> anyhow::Result<(Table, Table)> {
 /// Processor time of the daemon and the agents while nobody asks for anything, and what a health check adds.
 fn idleness(cloud: &Cloud, many: usize, agents: &[u32]) -> anyhow::Result<Table> {
     let title = format!("idle with {many} running instances");
-    let mut table = Table::new(title, "ms of processor time", &["each second", "each active health check"]);
+    let mut table = Table::new(title, "us of processor time", &["each second", "each active health check"]);
+    cloud.until_shells_wait()?;
     let all: Vec<u32> = cloud.pids()?.into_iter().chain(agents.iter().copied()).collect();
     let idle = process::cpu_over(&all, WATCHED)?;
     table.add(0, idle);
@@ -116,6 +117,8 @@ fn idleness(cloud: &Cloud, many: usize, agents: &[u32]) -> anyhow::Result<Table>
     for n in 0..checked {
         cloud.ask(&["spawn", &format!("checked:i{n}")])?;
     }
+    // What a start leaves to be done is not a check.
+    cloud.until_shells_wait()?;
     let busy = process::cpu_over(&all, WATCHED)?;
     table.add(1, (busy - idle) / (count(checked)? * rate));
     for n in 0..checked {

@@ -34,7 +34,7 @@ fn threads(pids: &[u32]) -> anyhow::Result<Vec<(PathBuf, Duration)>> {
     Ok(all)
 }
 
-/// Milliseconds of processor time that these processes alone take each second, watched for this long. What a
+/// Microseconds of processor time that these processes alone take each second, watched for this long. What a
 /// thread did that ended meanwhile does not count: those that end have been idle for seconds.
 pub(crate) fn cpu_over(pids: &[u32], seconds: u32) -> anyhow::Result<f64> {
     let before: HashMap<_, _> = threads(pids)?.into_iter().collect();
@@ -44,7 +44,7 @@ pub(crate) fn cpu_over(pids: &[u32], seconds: u32) -> anyhow::Result<f64> {
         ran.saturating_sub(before.get(&thread).copied().unwrap_or_default())
     };
     let total: Duration = threads(pids)?.into_iter().map(ran).sum();
-    Ok(total.as_secs_f64() * 1000.0 / f64::from(seconds))
+    Ok(total.as_secs_f64() * 1e6 / f64::from(seconds))
 }
 
 /// Memory of these processes alone, in KiB (`Pss` of `/proc/PID/smaps_rollup`).
