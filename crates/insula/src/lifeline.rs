@@ -111,7 +111,8 @@ pub(crate) struct Boot {
     pub(crate) insecure_api: bool,
     /// Whether to be prepared and then wait for [`ToWorker::Go`].
     pub(crate) standby: bool,
-    /// Services whose running instances are to be started anew.
+    /// Always empty: a worker knows by itself what to start anew. Those of former versions look for it.
+    #[serde(default)]
     pub(crate) restart: Vec<ServiceName>,
     /// Why it stands by: to be written down before it serves.
     #[serde(default)]

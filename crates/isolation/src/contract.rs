@@ -221,6 +221,8 @@ pub struct Capabilities {
     pub cgroups: Option<&'static str>,
     /// How host ids are given: `range per instance`, `one subordinate range`, `one id`.
     pub ids: &'static str,
+    /// The program of others that the level needs, with its version.
+    pub program: Option<String>,
     /// What an operator should know about this level here.
     pub notes: Vec<String>,
 }

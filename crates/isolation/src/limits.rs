@@ -51,7 +51,7 @@ pub(crate) fn capabilities(shared: &Shared) -> Capabilities {
              daemon where no other program stops system calls by seccomp, on Linux 5.5 or later"
         ));
     }
-    Capabilities { cgroups: shared.layout.name(), ids: shared.ids.as_str(), notes }
+    Capabilities { cgroups: shared.layout.name(), ids: shared.ids.as_str(), program: None, notes }
 }
 
 /// Sweeps on a thread that may block.

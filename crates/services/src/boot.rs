@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 
 use crate::directory::Entry;
+use crate::fingerprint::{Kept, fingerprint};
 use crate::heritage::Holds;
 use crate::keeper::{self, Keeper, Message};
 use crate::routing;
@@ -59,7 +60,7 @@ impl StartError {
 /// What became of a recorded sandbox.
 struct Found {
     row: InstanceRow,
-    record: Record,
+    kept: Kept,
     outcome: Result<Adopted, Gone>,
 }
 
@@ -138,12 +139,12 @@ async fn find(shared: &Arc<Shared>, rows: &[InstanceRow]) -> Result<Vec<Found>, 
     let mut searches = JoinSet::new();
     for row in rows {
         let Some(text) = &row.record else { continue };
-        match serde_json::from_str::<Record>(text) {
-            Ok(record) => {
+        match serde_json::from_str::<Kept>(text) {
+            Ok(kept) => {
                 let (shared, row, turns) = (Arc::clone(shared), row.clone(), Arc::clone(&turns));
                 searches.spawn(async move {
                     let _turn = turns.acquire_owned().await;
-                    search(&shared, row, record).await
+                    search(&shared, row, kept).await
                 });
             }
             Err(error) => {
@@ -162,13 +163,14 @@ async fn find(shared: &Arc<Shared>, rows: &[InstanceRow]) -> Result<Vec<Found>, 
     Ok(found)
 }
 
-async fn search(shared: &Shared, row: InstanceRow, record: Record) -> Result<Found, StartError> {
+async fn search(shared: &Shared, row: InstanceRow, kept: Kept) -> Result<Found, StartError> {
+    let record = &kept.record;
     let logs_from = shared.store.next_log_seq(&row.name, &record.key).await?;
     let outcome = match shared.registry.backend(record.level) {
-        Ok(backend) => backend.adopt(&record, logs_from).await,
+        Ok(backend) => backend.adopt(record, logs_from).await,
         Err(error) => Err(Gone::NoAnswer(error.to_string())),
     };
-    Ok(Found { row, record, outcome })
+    Ok(Found { row, kept, outcome })
 }
 
 /// Gives what was found to a keeper. The record is answered if it shall not be swept.
@@ -177,7 +179,7 @@ async fn take_over(
     found: Found,
     holds: &mut Holds,
 ) -> Result<Option<Record>, StartError> {
-    let Found { row, record, outcome } = found;
+    let Found { row, kept: Kept { record, launch }, outcome } = found;
     let adopted = match outcome {
         Ok(adopted) => adopted,
         Err(gone) => {
@@ -191,6 +193,7 @@ async fn take_over(
     };
     let (sender, inbox) = keeper::inbox(spec.hold_queue);
     let seat = shared.census.count(&row.name.service);
+    let outdated = launch.is_some_and(|launch| launch != fingerprint(&spec));
     let site = Site { shared: Arc::clone(shared), spec, name: row.name.clone() };
     holds.claim(&row.name, &sender);
     let mut map = shared.directory.write();
@@ -199,6 +202,7 @@ async fn take_over(
             Keeper::new(site, inbox, seat, &entry.status).at_level(Some(record.level)).adopt(adopted);
         entry.keeper = Some(sender);
         entry.record = Some(Arc::new(record.clone()));
+        entry.outdated = outdated;
         shared.keepers.spawn(keeper.run());
     }
     Ok(Some(record))

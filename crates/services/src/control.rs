@@ -112,6 +112,8 @@ pub struct Overview {
     pub level: Option<Level>,
     /// Its sandbox, while one stands.
     pub record: Option<Arc<Record>>,
+    /// Whether it runs as another configuration said, and is to be started anew.
+    pub outdated: bool,
     /// How often it was started again after a failure.
     pub restarts: u64,
     /// How often a request woke it.
@@ -129,6 +131,7 @@ impl Overview {
             status: entry.status.clone(),
             level: entry.level,
             record: entry.record.clone(),
+            outdated: entry.outdated && entry.record.is_some(),
             restarts: entry.restarts,
             wakes: entry.wakes,
             leases: entry.run.as_ref().map_or(0, |run| run.gate.inside()),

@@ -36,6 +36,8 @@ pub(crate) struct Entry {
     pub(crate) ids: Option<IdRange>,
     /// Its sandbox, while one stands.
     pub(crate) record: Option<Arc<Record>>,
+    /// Whether it was started as another configuration said.
+    pub(crate) outdated: bool,
     /// How often it was started again after a failure.
     pub(crate) restarts: u64,
     /// How often a request woke it.
@@ -61,6 +63,7 @@ impl Entry {
             level: None,
             ids: None,
             record: None,
+            outdated: false,
             restarts: 0,
             wakes: 0,
             requests: 0,

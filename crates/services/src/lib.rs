@@ -17,6 +17,7 @@ mod directory;
 mod disk;
 mod exec;
 mod failure;
+mod fingerprint;
 mod gate;
 mod health;
 mod heritage;
@@ -37,6 +38,7 @@ pub use counts::{EXIT_REASONS, ServiceCounts};
 pub use deploy::{DeployError, Deployed, InvalidSteps, Order, Share, Steps, Version};
 pub use disk::{DiskEvent, DiskReading, Fill};
 pub use failure::Failure;
+pub use fingerprint::fingerprint;
 pub use heritage::{Held, Lingering};
 /// How a workload ended; part of [`Failure`].
 pub use insula_isolation::{DiskHold, Exit, InForce, Mechanism};

@@ -121,6 +121,7 @@ fn output_beyond_its_size_goes_and_the_newest_stays() {
     // 1 MiB has room for 14,169 lines of this length.
     wait_until("the newest are there and the oldest are not", || {
         let kept = written(&server, &["logs", "app:a"], "line 20000");
+        eprintln!("{} lines are kept, from {:?} on", kept.len(), kept.first());
         (kept.len() <= 14_200 && kept.last().unwrap() == "line 20000").then_some(())
     });
     assert_eq!(server.cli(&["logs", "app:a", "--search", "\"line 5\""]).ok().stdout, "", "the oldest went");

@@ -424,6 +424,39 @@ fn sighup_applies_a_new_configuration_and_restarts_only_what_changed() {
     assert!(!worker.alive());
 }
 
+/// Whichever way a new configuration comes, what runs is what it says.
+#[test]
+fn what_runs_as_another_configuration_said_is_started_anew_however_that_came() {
+    let text = |env: &str| {
+        crate::common::services(&[("app", "serve", "", &["a"]), ("other", "serve", "", &["a"])])
+            .replace("[service.app.env]", &format!("[service.app.env]\nCOLOUR = \"{env}\""))
+    };
+    let mut server = Server::start(&text("red"));
+    let colour = |server: &Server| server.get("app:a", "/about").expect(200).json()["env"]["COLOUR"].clone();
+    let becomes = |server: &Server, wanted: &str| {
+        wait_until(wanted, || (colour(server) == wanted).then_some(()));
+    };
+    assert_eq!(colour(&server), "red");
+    server.get("other:a", "/").expect(200);
+    let other = server.app("other:a");
+    let _path = server.place().configure(&text("green"));
+    server.take_over().ok();
+    becomes(&server, "green");
+    assert_eq!(server.app("other:a"), other, "what did not change was restarted");
+    let applied = server.cli(&["config", "apply"]).ok().stdout;
+    assert!(applied.contains("nothing is different"), "{applied}");
+    // The control: a takeover without a change restarts nothing.
+    let app = server.app("app:a");
+    server.take_over().ok();
+    assert_eq!((server.app("app:a"), server.app("other:a")), (app, other.clone()));
+    // Changed while no server was there to notice.
+    server.kill_parent();
+    let _path = server.place().configure(&text("blue"));
+    server.start_again();
+    becomes(&server, "blue");
+    assert_eq!(server.app("other:a"), other, "what did not change was restarted");
+}
+
 #[test]
 fn orders_that_come_during_a_planned_restart_are_obeyed_after_it() {
     let server = Server::start(&app("serve", "", &["a"]));

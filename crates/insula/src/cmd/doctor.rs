@@ -58,6 +58,7 @@ mod tests {
                 level: "process".into(),
                 limits: Some("cgroup v1"),
                 ids: Some("one id"),
+                program: Some("/usr/bin/runsc (runsc 1)".into()),
                 notes: vec![],
                 why_not: None,
                 hint: None,
@@ -70,7 +71,7 @@ mod tests {
         open files  poor  1024
 
         LEVEL        HERE
-        process  ok  limits by cgroup v1, host ids: one id
+        process  ok  limits by cgroup v1, host ids: one id, by /usr/bin/runsc (runsc 1)
 
         `isolation = "auto"` chooses process
 

@@ -59,6 +59,8 @@ pub(crate) struct LevelFound {
     pub(crate) limits: Option<&'static str>,
     /// How host ids are given.
     pub(crate) ids: Option<&'static str>,
+    /// The program of others that it needs.
+    pub(crate) program: Option<String>,
     /// What an operator should know.
     pub(crate) notes: Vec<String>,
     /// Why it cannot be used, if it cannot.
@@ -84,7 +86,8 @@ impl LevelFound {
         }
         let limits =
             self.limits.map_or("no limits but open files".to_owned(), |by| format!("limits by {by}"));
-        format!("{limits}, host ids: {}", self.ids.unwrap_or("-"))
+        let program = self.program.as_ref().map_or_else(String::new, |program| format!(", by {program}"));
+        format!("{limits}, host ids: {}{program}", self.ids.unwrap_or("-"))
     }
 }
 

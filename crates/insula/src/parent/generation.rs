@@ -6,7 +6,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
 use anyhow::Context;
-use insula_spec::ServiceName;
 
 use super::activation;
 use super::listen::{ListenError, Listeners};
@@ -95,24 +94,12 @@ impl Generation {
         self.start(home, lock, None)
     }
 
-    /// Starts a worker that stands by, in its time starts the instances of these services anew, and writes
-    /// down who wanted that.
-    pub(crate) fn stand_by(
-        &self,
-        home: &Home,
-        lock: &Lock,
-        restart: &[ServiceName],
-        deed: &Deed,
-    ) -> io::Result<Worker> {
-        self.start(home, lock, Some((restart, deed)))
+    /// Starts a worker that stands by, and in its time writes down who wanted that.
+    pub(crate) fn stand_by(&self, home: &Home, lock: &Lock, deed: &Deed) -> io::Result<Worker> {
+        self.start(home, lock, Some(deed))
     }
 
-    fn start(
-        &self,
-        home: &Home,
-        lock: &Lock,
-        standby: Option<(&[ServiceName], &Deed)>,
-    ) -> io::Result<Worker> {
+    fn start(&self, home: &Home, lock: &Lock, standby: Option<&Deed>) -> io::Result<Worker> {
         let mut fds = vec![(Role::Lock, lock.as_fd()), (Role::Config, self.config.as_fd())];
         fds.extend(self.agent.iter().map(|fd| (Role::Agent, fd.as_fd())));
         if let Some(listeners) = &self.listeners {
@@ -130,8 +117,8 @@ impl Generation {
             port: self.port,
             insecure_api: self.plan.insecure_api,
             standby: standby.is_some(),
-            restart: standby.map(|(restart, _)| restart.to_vec()).unwrap_or_default(),
-            deed: standby.map(|(_, deed)| deed.clone()),
+            restart: Vec::new(),
+            deed: standby.cloned(),
             fds: 0,
         };
         Worker::launch(&boot, &fds, self.program.as_ref())

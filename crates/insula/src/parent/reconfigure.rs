@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use insula_spec::{Config, InstanceId, NetPolicy, Placement, ServiceName, ServiceSpec};
+use insula_services::fingerprint;
+use insula_spec::{Config, ServiceName, ServiceSpec};
 use serde::{Deserialize, Serialize};
 
 /// What a new configuration changes, by service.
@@ -47,7 +48,7 @@ impl Changes {
         lines.extend(list("removed, its instances are stopped", &self.removed));
         lines.extend(list("runs differently, its running instances are restarted", &self.restarted));
         lines.extend(list("other rules, nothing is restarted", &self.adjusted));
-        lines.extend(self.settings.then(|| "settings or instances: other values".to_owned()));
+        lines.extend(self.settings.then(|| "beside the services: other values".to_owned()));
         if lines.is_empty() {
             lines.push("nothing is different".to_owned());
         }
@@ -56,22 +57,15 @@ impl Changes {
 }
 
 fn differ_beside(old: &Config, new: &Config) -> bool {
-    old.settings != new.settings || old.instances != new.instances
+    (&old.settings, &old.instances, &old.levels, &old.routing)
+        != (&new.settings, &new.instances, &new.levels, &new.routing)
+        || (&old.logs, &old.observability, &old.alerts, &old.functions)
+            != (&new.logs, &new.observability, &new.alerts, &new.functions)
 }
 
 /// Whether the same program would be started in the same walls.
 fn runs_alike(a: &ServiceSpec, b: &ServiceSpec) -> bool {
-    let walls = |s: &ServiceSpec| (s.isolation, s.min_isolation);
-    let launch = |s: &ServiceSpec| {
-        let placement = Placement { port: 1, socket: "/socket".into() };
-        "id".parse().ok().map(|id: InstanceId| {
-            let mut launch = s.launch(&id, &placement, None);
-            // What is reached outside is judged anew while a program runs.
-            (launch.net, launch.net_given, launch.limits.bandwidth) = (NetPolicy::none(), false, None);
-            launch
-        })
-    };
-    walls(a) == walls(b) && launch(a) == launch(b)
+    fingerprint(a) == fingerprint(b)
 }
 
 #[cfg(test)]
@@ -103,6 +97,14 @@ mod tests {
         assert_eq!(names(&changes.adjusted), ["outside", "rules"]);
         assert_eq!(names(&changes.restarted), ["env"]);
         assert!(!changes.settings);
+        for beside in [
+            "[logs]\nmax_age = \"1h\"\n",
+            "[observability]\nslow_request = \"1s\"\n",
+            "[levels.gvisor]\npath = \"/x\"\n",
+        ] {
+            let other = Changes::between(&config(""), &config(beside));
+            assert_eq!(other.lines(), ["beside the services: other values"], "{beside}");
+        }
         assert_eq!(Changes::between(&old, &old), Changes::default());
         assert_eq!(Changes::between(&old, &old).lines(), ["nothing is different"]);
     }

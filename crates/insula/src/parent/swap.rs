@@ -197,8 +197,7 @@ impl Parent {
     ) {
         self.notifier.reloading();
         tracing::info!("a new worker is prepared for a planned restart");
-        let restart = changes.as_ref().map(|c| &*c.restarted).unwrap_or_default();
-        let standby = match next.stand_by(&self.home, &self.lock, restart, &deed) {
+        let standby = match next.stand_by(&self.home, &self.lock, &deed) {
             Ok(worker) => Some(worker),
             Err(error) => {
                 tracing::error!(%error, "the new worker could not be started");

@@ -26,7 +26,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use insula_linux::signals;
-use insula_spec::ServiceName;
 use tokio::time::timeout;
 
 use crate::deed::{Deed, Ending};
@@ -59,7 +58,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
         return Ok(Exit::Ok.into());
     };
     let standby = boot.standby;
-    let wanted = Wanted { restart: boot.restart.clone(), deed: boot.deed.clone() };
+    let deed = boot.deed.clone();
     let gear = Gear::unpack(boot, fds)?;
     trace::init(&gear.config.observability)?;
     if standby {
@@ -72,7 +71,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
         if standby && !may_begin(&mut link).await? {
             return Ok(());
         }
-        work(link, gear, (standby, wanted)).await
+        work(link, gear, (standby, deed)).await
     });
     // Blocking work under way, such as a wait for the lock, must not hold up the end.
     runtime.shutdown_background();
@@ -88,25 +87,17 @@ async fn may_begin(link: &mut Link) -> anyhow::Result<bool> {
     Ok(message == Some(ToWorker::Go))
 }
 
-/// What a worker is to do in its time, once.
-#[derive(Debug)]
-struct Wanted {
-    /// Services whose running instances are to be started anew.
-    restart: Vec<ServiceName>,
-    /// Why it is there, for the audit log.
-    deed: Option<Deed>,
-}
-
-async fn work(mut link: Link, gear: Gear, (standby, wanted): (bool, Wanted)) -> anyhow::Result<()> {
+/// `deed` is why it is there, for the audit log.
+async fn work(mut link: Link, gear: Gear, (standby, deed): (bool, Option<Deed>)) -> anyhow::Result<()> {
     let mut rooms = Rooms::open(gear).await?;
     if standby {
         fault::point("standby.open");
     }
-    if let Some(deed) = wanted.deed {
+    if let Some(deed) = deed {
         rooms.record(deed, Ending::done()).await.context("cannot write to the audit log")?;
     }
     link.send(&ToParent::Ready(rooms.report())).context("cannot tell the parent that it serves")?;
-    rooms.restart(&wanted.restart);
+    rooms.restart_outdated();
     slim();
     let message = loop {
         let message = tokio::select! {

@@ -11,7 +11,7 @@ use insula_edge::public::{Door, Hands, Observer, Proxy, RequestIds, Routes, Sett
 use insula_egress::Egress;
 use insula_isolation::{Engine, EngineConfig};
 use insula_services::Services;
-use insula_spec::{Config, LevelChoice, ServiceName};
+use insula_spec::{Config, LevelChoice};
 use insula_store::{Event, EventKind, Store};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -192,10 +192,10 @@ impl Rooms {
         }
     }
 
-    /// Starts the running instances of these services anew, each in its own time.
-    pub(super) fn restart(&mut self, services: &[ServiceName]) {
-        let running = self.services.list().into_iter().filter(|o| o.record.is_some());
-        for name in running.map(|o| o.name).filter(|name| services.contains(&name.service)) {
+    /// Starts anew what runs as another configuration said, each in its own time.
+    pub(super) fn restart_outdated(&mut self) {
+        let outdated = self.services.list().into_iter().filter(|o| o.outdated);
+        for name in outdated.map(|o| o.name) {
             let services = self.services.clone();
             self.chores.spawn(async move {
                 if let Err(error) = services.restart(&name).await {

@@ -16,8 +16,8 @@ const OLDEST: [(Driver, (u32, u32)); 2] = [(Driver::Crun, (1, 5)), (Driver::Runc
 pub(crate) struct Found(OnceLock<Result<Program, String>>);
 
 impl Found {
-    /// What an operator should know of the driver; nothing of the agent.
-    pub(crate) fn note(&self, shared: &Shared) -> Result<Option<String>, Unavailable> {
+    /// The driver, with its version; `None` for the agent.
+    pub(crate) fn program(&self, shared: &Shared) -> Result<Option<String>, Unavailable> {
         let settings = &shared.levels.container;
         let driver = settings.driver;
         if driver == Driver::Agent {
@@ -43,7 +43,7 @@ impl Found {
             }
         });
         match found {
-            Ok(program) => Ok(Some(format!("by {} ({})", program.path.display(), program.version))),
+            Ok(program) => Ok(Some(format!("{} ({})", program.path.display(), program.version))),
             Err(why) => Err(unavailable(
                 why.clone(),
                 format!(

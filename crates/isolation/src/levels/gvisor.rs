@@ -77,13 +77,17 @@ impl Backend for Gvisor {
         self.has_ids()?;
         let program = self.runsc.get()?;
         let mut capabilities = limits::capabilities(&self.shared);
-        capabilities.notes.push(format!("{} ({})", program.path.display(), program.version));
+        capabilities.program = Some(format!("{} ({})", program.path.display(), program.version));
         Ok(capabilities)
     }
 
     fn glance(&self) -> Result<(), Unavailable> {
         self.has_ids()?;
         self.runsc.glance()
+    }
+
+    fn bounds_disk(&self) -> bool {
+        true
     }
 
     fn place(&self, instance: &InstanceName, network: Network) -> Result<Placement, LaunchError> {

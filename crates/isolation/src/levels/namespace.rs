@@ -58,7 +58,7 @@ impl Backend for Namespace {
         }
         let mut capabilities = limits::capabilities(&self.shared);
         if self.level == Level::Container {
-            capabilities.notes.extend(self.driver.note(&self.shared)?);
+            capabilities.program = self.driver.program(&self.shared)?;
         }
         Ok(capabilities)
     }

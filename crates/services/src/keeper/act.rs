@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::machine::{self, Action, Cause, Event, Note, State};
 use super::{Keeper, journal, ops};
+use crate::fingerprint::{Kept, fingerprint};
 use crate::lease::Run;
 use crate::status::Status;
 use crate::{health, logs};
@@ -102,7 +103,8 @@ impl Keeper {
     fn commit(&mut self, cause: Cause) {
         let Some(sandbox) = &self.sandbox else { return };
         let record = sandbox.record();
-        let text = match serde_json::to_string(&record) {
+        let kept = Kept { record: record.clone(), launch: Some(fingerprint(&self.site.spec)) };
+        let text = match serde_json::to_string(&kept) {
             Ok(text) => text,
             Err(error) => {
                 return self
@@ -117,6 +119,7 @@ impl Keeper {
         self.site.shared.directory.update(&self.site.name, |entry| {
             entry.level = Some(record.level);
             entry.record = Some(Arc::new(record));
+            entry.outdated = false;
             match cause {
                 Cause::Woken => entry.wakes += 1,
                 Cause::Recovered => entry.restarts += 1,

@@ -25,6 +25,7 @@ fn overview(name: &str) -> Overview {
             why: None,
         },
         level: None,
+        outdated: false,
         record: None,
         restarts: 0,
         wakes: 0,

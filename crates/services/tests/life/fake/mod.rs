@@ -186,7 +186,7 @@ impl Backend for Fake {
 
     fn probe(&self) -> Result<Capabilities, Unavailable> {
         let ids = self.0.inner().ids.unwrap_or("one id");
-        Ok(Capabilities { cgroups: None, ids, notes: Vec::new() })
+        Ok(Capabilities { cgroups: None, ids, program: None, notes: Vec::new() })
     }
 
     fn place(&self, _: &InstanceName, _: Network) -> Result<Placement, LaunchError> {
