@@ -98,8 +98,8 @@ mod tests {
         assert_eq!(names(&changes.restarted), ["env"]);
         assert!(!changes.settings);
         for beside in [
-            "[logs]\nmax_age = \"1h\"\n",
-            "[observability]\nslow_request = \"1s\"\n",
+            "[logs]\nkeep = \"1h\"\n",
+            "[observability]\nslow_request = \"7s\"\n",
             "[levels.gvisor]\npath = \"/x\"\n",
         ] {
             let other = Changes::between(&config(""), &config(beside));
