@@ -6,10 +6,13 @@
  *
  * LEVEL `process`: control groups, another user id, no capability to gain. LEVEL `namespace`: also user, pid,
  * mount, network, ipc and uts namespaces, and a root of its own with /usr, /etc, /proc, /dev, /tmp, WORKDIR.
+ * LEVEL `container`: the same with WORKDIR as root, below an empty writable layer; it has /proc, /dev and /tmp.
+ * LEVEL `gvisor`: control groups and a network namespace; PROGRAM is runsc, which makes the rest.
  *
  * On the clock: everything from the fork to the first byte of an answer. Not on it: this program's own start,
  * and making the control groups, which Insula makes ahead, too. Left out, in favour of the floor: the system
- * call filter, captured output, a record, a process that reaps, /etc file by file.
+ * call filter, captured output, a record, a process that reaps, /etc file by file, files that belong to the
+ * application's root; at `gvisor` the other namespaces.
  *
  * It tries to connect every 100 us, like an impatient client; `wake` of a slow program pays for that with a few
  * per cent of one processor. PORT is the application's, in `PORT` of its environment.
@@ -42,8 +45,9 @@ static const char *controllers[] = {"cpu", "cpuacct", "memory", "pids", "freezer
 enum { GROUPS = sizeof controllers / sizeof *controllers };
 static char dirs[GROUPS][128];
 static int tasks[GROUPS];
-static int walled;
+static enum { NO_WALLS, NAMESPACES, IMAGE, SENTRY } walled;
 static const char *workdir;
+static int output = 1; /* of the program */
 
 static void fail(const char *what) {
     fprintf(stderr, "floor: %s: %s\n", what, strerror(errno));
@@ -92,28 +96,39 @@ static void bind_to(const char *from, const char *root, int file) {
         }
     must(mount(from, to, 0, MS_BIND | MS_REC, 0), to);
 }
+static void overlay(const char *root) {
+    char options[512];
+    must(mkdir("/mnt/upper", 0755) | mkdir("/mnt/work", 0755) | mkdir(root, 0755), root);
+    snprintf(options, sizeof options, "lowerdir=%s,upperdir=/mnt/upper,workdir=/mnt/work", workdir);
+    must(mount("overlay", root, "overlay", MS_NOSUID | MS_NODEV, options), "overlay");
+    must(mount("tmpfs", "/mnt/root/dev", "tmpfs", MS_NOSUID, "mode=755,size=64k"), "/dev");
+    workdir = "/";
+}
 static void build_root(void) {
     static const char *devices[] = {"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"};
     static const char *links[] = {"bin", "sbin", "lib", "lib64"};
-    const char *root = "/mnt";
-    char path[64];
+    const char *root = walled == IMAGE ? "/mnt/root" : "/mnt";
+    char path[64], own[64];
     must(mount(0, "/", 0, MS_REC | MS_PRIVATE, 0), "private mounts");
-    must(mount("tmpfs", root, "tmpfs", 0, "mode=755,size=1m"), "root");
-    bind_to("/usr", root, 0);
-    bind_to("/etc", root, 0);
-    mkdir("/mnt/dev", 0755);
+    must(mount("tmpfs", "/mnt", "tmpfs", 0, "mode=755,size=1m"), "root");
+    if (walled == IMAGE) overlay(root);
+    else {
+        bind_to("/usr", root, 0);
+        bind_to("/etc", root, 0);
+        must(mkdir("/mnt/dev", 0755) | mkdir("/mnt/tmp", 0777) | mkdir("/mnt/proc", 0755), "/mnt");
+    }
     for (unsigned i = 0; i < sizeof devices / sizeof *devices; i++) bind_to(devices[i], root, 1);
-    for (unsigned i = 0; i < sizeof links / sizeof *links; i++) {
+    for (unsigned i = 0; walled != IMAGE && i < sizeof links / sizeof *links; i++) {
         char to[32];
         snprintf(path, sizeof path, "%s/%s", root, links[i]);
         snprintf(to, sizeof to, "usr/%s", links[i]);
         must(symlink(to, path), path);
     }
-    mkdir("/mnt/tmp", 0777);
-    must(mount("tmpfs", "/mnt/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777"), "/tmp");
-    mkdir("/mnt/proc", 0755);
-    must(mount("proc", "/mnt/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, 0), "/proc");
-    bind_to(workdir, root, 0);
+    snprintf(own, sizeof own, "%s/tmp", root);
+    must(mount("tmpfs", own, "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777"), own);
+    snprintf(own, sizeof own, "%s/proc", root);
+    must(mount("proc", own, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, 0), own);
+    if (walled != IMAGE) bind_to(workdir, root, 0);
     must(chdir(root), root);
     must(syscall(SYS_pivot_root, ".", "."), "pivot_root");
     must(umount2(".", MNT_DETACH), "old root");
@@ -144,9 +159,18 @@ static pid_t start(char **argv) {
     pid_t pid = fork();
     must(pid, "fork");
     if (pid == 0) {
+        must(dup2(output, 1), "output");
         for (int i = 0; i < GROUPS; i++)
             if (tasks[i] >= 0) must(write(tasks[i], "0", 1), dirs[i]);
         if (!walled) become(argv, BASE);
+        if (walled == SENTRY) {
+            must(unshare(CLONE_NEWNET), "unshare");
+            raise_loopback();
+            must(write(up[1], "x", 1), "tell");
+            must(read(mapped[0], &word, 1), "hear");
+            execvp(argv[0], argv);
+            fail(argv[0]);
+        }
         must(unshare(CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS), "unshare");
         must(write(up[1], "x", 1), "tell");
         must(read(mapped[0], &word, 1), "hear");
@@ -166,7 +190,7 @@ static pid_t start(char **argv) {
     if (walled) {
         must(read(up[0], &word, 1), "hear");
         snprintf(text, sizeof text, "0 %d 65536", BASE);
-        for (int i = 0; i < 2; i++) {
+        for (int i = 0; walled != SENTRY && i < 2; i++) {
             snprintf(path, sizeof path, "/proc/%d/%s", pid, i ? "gid_map" : "uid_map");
             put(path, text);
         }
@@ -202,7 +226,7 @@ static void until_answered(int port, double since) {
 /* In a pid namespace the first process takes the others with it. */
 static pid_t first_inside(pid_t pid) {
     char path[64], text[64] = "";
-    if (!walled) return pid;
+    if (!walled || walled == SENTRY) return pid;
     snprintf(path, sizeof path, "/proc/%d/task/%d/children", pid, pid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     must(fd, path);
@@ -214,7 +238,7 @@ static pid_t first_inside(pid_t pid) {
 int main(int argc, char **argv) {
     if (argc < 6) return fprintf(stderr, "floor: see the head of floor.c\n"), 2;
     int respawn = !strcmp(argv[1], "respawn"), port = atoi(argv[3]), status;
-    walled = !strcmp(argv[2], "namespace");
+    walled = !strcmp(argv[2], "namespace") ? NAMESPACES : !strcmp(argv[2], "container") ? IMAGE : !strcmp(argv[2], "gvisor") ? SENTRY : NO_WALLS;
     workdir = argv[4];
     int rounds = respawn ? atoi(argv[5]) : 0;
     char **program = argv + (respawn ? 6 : 5);
@@ -231,6 +255,7 @@ int main(int argc, char **argv) {
         remove_groups();
         return 0;
     }
+    must(output = open("/dev/null", O_WRONLY | O_CLOEXEC), "/dev/null"); /* what it says is not a measurement */
     double from = now();
     pid_t pid = start(program);
     until_answered(port, from);

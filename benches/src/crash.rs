@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cloud::Cloud;
 use crate::floor::Floor;
+use crate::goal::{Beside, Goal};
 use crate::table::Table;
 use crate::{Extent, http, wake};
 
@@ -19,11 +20,13 @@ const APART: Duration = Duration::from_millis(150);
 pub(crate) fn measure(cloud: &Cloud, extent: Extent) -> anyhow::Result<Vec<Table>> {
     let floor = Floor::build(cloud.dir())?;
     let mut tables = Vec::new();
-    for (level, instance, host) in
-        [("namespace", "crash:a", "a.crash.localhost"), ("process", "crashbare:a", "a.crashbare.localhost")]
-    {
+    let goal = Goal::at_most(1.5, 1).beside(Beside::Times(0));
+    for (level, instance, host, goal) in [
+        ("namespace", "crash:a", "a.crash.localhost", goal),
+        ("process", "crashbare:a", "a.crashbare.localhost", goal.known(1.74)),
+    ] {
         let title = format!("crash to answer, static server, level {level}");
-        let mut table = Table::new(title, "ms", &["floor: waitpid and respawn", "insula"]);
+        let mut table = Table::new(title, "ms", &["floor: waitpid and respawn", "insula"]).goal(goal);
         http::first_byte(cloud.port, host)?;
         for _ in 0..extent.rounds {
             floor.respawn(level, extent.wakes, &wake::app)?.into_iter().for_each(|ms| table.add(0, ms));

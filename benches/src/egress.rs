@@ -16,6 +16,7 @@ use std::process::Command;
 use anyhow::Context;
 
 use crate::cloud::Cloud;
+use crate::goal::{Beside, Goal};
 use crate::peers::{self, Running};
 use crate::table::Table;
 use crate::wrk::{self, Load, Target};
@@ -42,7 +43,8 @@ pub(crate) fn measure(insula: &Path, extent: Extent) -> anyhow::Result<Vec<Table
     for connections in CONNECTIONS {
         let subjects = ["haproxy, TCP mode", "insula egress"];
         let title = |what: &str| format!("{what}, {connections} connections out");
-        let mut cpu = Table::new(title("CPU per request"), "us", &subjects);
+        let mut cpu = Table::new(title("CPU per request"), "us", &subjects)
+            .goal(Goal::at_most(1.3, 1).beside(Beside::Times(0)));
         let mut rate = Table::new(title("requests per second"), "1/s", &subjects);
         for _ in 0..extent.rounds {
             let through = |pid: u32, load: &dyn Fn() -> anyhow::Result<Load>| {

@@ -17,6 +17,7 @@ use anyhow::Context;
 use crate::Extent;
 use crate::api::Api;
 use crate::cloud::Cloud;
+use crate::goal::Goal;
 use crate::table::Table;
 
 /// Orders that are on their way at once.
@@ -38,9 +39,11 @@ pub(crate) fn measure(insula: &Path, extent: Extent) -> anyhow::Result<Vec<Table
             _ => Cloud::with(insula, &config(network), &[])?,
         };
         let title = format!("{many} instances, network `{network}`");
-        let mut made = Table::new(format!("{title}: made in each second"), "1/s", &["insula"]);
+        let mut made = Table::new(format!("{title}: made in each second"), "1/s", &["insula"])
+            .goal(Goal::at_least(50.0, 0));
         let mut shared =
-            Table::new(format!("{title}: in common, of namespaces and addresses"), "number", &["insula"]);
+            Table::new(format!("{title}: in common, of namespaces and addresses"), "number", &["insula"])
+                .goal(Goal::at_most(0.0, 0));
         for _ in 0..extent.rounds {
             let began = Instant::now();
             each(&cloud, many, "spawn")?;

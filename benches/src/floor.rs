@@ -12,6 +12,16 @@ const SOURCE: &str = include_str!("../floor.c");
 /// What Insula gives a service that names no `PATH`.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// The words of a program, from its folder and its port.
+type Argv<'a> = &'a dyn Fn(&Path, u16) -> Vec<String>;
+
+/// Where a program is started, and what is around it there.
+struct Walls<'a> {
+    level: &'a str,
+    port: u16,
+    folder: &'a Path,
+}
+
 /// The program, built for this run.
 #[derive(Debug)]
 pub(crate) struct Floor {
@@ -30,43 +40,54 @@ impl Floor {
     }
 
     /// Milliseconds from the start of this program to the first byte, behind the walls of a level.
-    pub(crate) fn wake(&self, level: &str, argv: &dyn Fn(&Path, u16) -> Vec<String>) -> anyhow::Result<f64> {
-        let all = self.run("wake", level, &[], argv)?;
+    pub(crate) fn wake(&self, level: &str, argv: Argv<'_>) -> anyhow::Result<f64> {
+        self.wake_in(&self.workdir, level, argv)
+    }
+
+    /// The same in another folder, or with that as its root.
+    pub(crate) fn wake_in(&self, folder: &Path, level: &str, argv: Argv<'_>) -> anyhow::Result<f64> {
+        self.wake_at(http::free_port()?, folder, level, argv)
+    }
+
+    /// The same of a program that has its port from elsewhere.
+    pub(crate) fn wake_at(
+        &self,
+        port: u16,
+        folder: &Path,
+        level: &str,
+        argv: Argv<'_>,
+    ) -> anyhow::Result<f64> {
+        let all = self.run(&Walls { level, port, folder }, &["wake"], argv)?;
         all.first().copied().context("the floor told nothing")
     }
 
     /// Milliseconds from each kill to the next first byte.
-    pub(crate) fn respawn(
-        &self,
-        level: &str,
-        rounds: usize,
-        argv: &dyn Fn(&Path, u16) -> Vec<String>,
-    ) -> anyhow::Result<Vec<f64>> {
-        self.run("respawn", level, &[rounds.to_string()], argv)
+    pub(crate) fn respawn(&self, level: &str, rounds: usize, argv: Argv<'_>) -> anyhow::Result<Vec<f64>> {
+        self.run(&self.walls(level)?, &["respawn", &rounds.to_string()], argv)
     }
 
     /// Milliseconds from the fork to the first act of a program that tells when that was (`stamp.c`).
     pub(crate) fn launch(&self, level: &str, argv: &[String]) -> anyhow::Result<f64> {
-        let all = self.run("launch", level, &[], &|_, _| argv.to_vec())?;
+        let all = self.run(&self.walls(level)?, &["launch"], &|_, _| argv.to_vec())?;
         let [began, forked] = all[..] else {
             anyhow::bail!("the floor told {} times instead of two", all.len())
         };
         Ok((began - forked) * 1000.0)
     }
 
-    fn run(
-        &self,
-        what: &str,
-        level: &str,
-        more: &[String],
-        argv: &dyn Fn(&Path, u16) -> Vec<String>,
-    ) -> anyhow::Result<Vec<f64>> {
-        let port = http::free_port()?;
+    fn walls<'a>(&'a self, level: &'a str) -> anyhow::Result<Walls<'a>> {
+        Ok(Walls { level, port: http::free_port()?, folder: &self.workdir })
+    }
+
+    /// Does what the first word says; what follows it are its own arguments.
+    fn run(&self, walls: &Walls<'_>, what: &[&str], argv: Argv<'_>) -> anyhow::Result<Vec<f64>> {
+        let (what, more) = what.split_first().context("nothing to do")?;
+        let Walls { level, port, folder } = *walls;
         let output = Command::new(&self.program)
-            .args([what, level, &port.to_string()])
-            .arg(&self.workdir)
+            .args([what, level, port.to_string().as_str()])
+            .arg(folder)
             .args(more)
-            .args(argv(&self.workdir, port))
+            .args(argv(folder, port))
             .env_clear()
             .env("PATH", PATH)
             .stdin(Stdio::null())

@@ -14,6 +14,7 @@ use rusqlite::Connection;
 use crate::Extent;
 use crate::api::Api;
 use crate::cloud::Cloud;
+use crate::goal::{Beside, Goal};
 use crate::table::Table;
 
 /// Lines of one transaction of the floor: about what Insula's writer finds waiting.
@@ -57,7 +58,8 @@ pub(crate) fn end(round: u64) -> String {
 pub(crate) fn measure(cloud: &Cloud, extent: Extent) -> anyhow::Result<Vec<Table>> {
     let floor = Floor::open(cloud)?;
     let mut ingest =
-        Table::new("log ingest, pipe to searchable", "lines/s", &["floor: SQLite alone", "insula"]);
+        Table::new("log ingest, pipe to searchable", "lines/s", &["floor: SQLite alone", "insula"])
+            .goal(Goal::at_least(0.8, 1).beside(Beside::Times(0)));
     crate::http::first_answer(cloud.port, "a.chatter.localhost", crate::http::SELDOM)?;
     let before = count(cloud)?;
     for round in 0..ROUNDS {
@@ -71,7 +73,8 @@ pub(crate) fn measure(cloud: &Cloud, extent: Extent) -> anyhow::Result<Vec<Table
     let mut api = Api::connect(cloud)?;
     for (title, words, query) in SEARCH {
         let title = format!("{title}, {wanted} lines");
-        let mut table = Table::new(title, "ms", &["floor: SQLite alone", "insula over HTTP"]);
+        let mut table =
+            Table::new(title, "ms", &["floor: SQLite alone", "insula over HTTP"]).goal(Goal::at_most(2.0, 1));
         for _ in 0..SEARCHES {
             let (took, found) = floor.search(query)?;
             table.add(0, took);

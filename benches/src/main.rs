@@ -16,6 +16,7 @@ mod crash;
 mod egress;
 mod fleet;
 mod floor;
+mod goal;
 mod http;
 mod launch;
 mod loader;
@@ -34,6 +35,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
+use goal::Tally;
 use table::Table;
 
 /// The word after which this program is the application that is measured, instead of the measurement.
@@ -132,48 +134,69 @@ fn run(insula: Option<PathBuf>, mut words: Vec<String>) -> anyhow::Result<()> {
     peers::check(wanted)?;
     peers::versions()?;
     say(&format!("load before: {}", process::load()?))?;
+    let mut told = Told::default();
     if PARTS.iter().any(|part| wanted(part) && !APART.contains(part)) {
-        together(&insula, extent, wanted)?;
+        together(&insula, extent, wanted, &mut told)?;
+    }
+    if wanted("wake") {
+        told.show(&launch::wakes(&insula, extent)?)?;
     }
     if wanted("launch") {
-        launch::measure(&insula, extent)?.iter().try_for_each(show)?;
+        told.show(&launch::measure(&insula, extent)?)?;
     }
     if wanted("egress") {
-        egress::measure(&insula, extent)?.iter().try_for_each(show)?;
+        told.show(&egress::measure(&insula, extent)?)?;
     }
     if wanted("fleet") {
-        fleet::measure(&insula, extent)?.iter().try_for_each(show)?;
+        told.show(&fleet::measure(&insula, extent)?)?;
     }
-    say(&format!("load after: {}", process::load()?))
+    say(&format!("load after: {}", process::load()?))?;
+    told.goals.close()
+}
+
+/// What the tables that were shown say of the goals.
+#[derive(Default)]
+struct Told {
+    goals: Tally,
+}
+
+impl Told {
+    fn show(&mut self, tables: &[Table]) -> anyhow::Result<()> {
+        tables.iter().try_for_each(|table| {
+            table.judge(&mut self.goals);
+            say(&format!("\n{}", table.to_string().trim_end()))
+        })
+    }
 }
 
 /// The parts that share one daemon.
-fn together(insula: &Path, extent: Extent, wanted: impl Fn(&str) -> bool) -> anyhow::Result<()> {
+fn together(
+    insula: &Path,
+    extent: Extent,
+    wanted: impl Fn(&str) -> bool,
+    told: &mut Told,
+) -> anyhow::Result<()> {
     let mut cloud = cloud::Cloud::start(insula)?;
     // First: what load leaves behind in an allocator would hide the growth.
     if wanted("memory") {
-        memory::measure(insula, &mut cloud, extent)?.iter().try_for_each(show)?;
+        told.show(&memory::measure(insula, &mut cloud, extent)?)?;
     }
     if wanted("proxy") {
-        proxy::measure(&cloud, extent)?.iter().try_for_each(show)?;
+        told.show(&proxy::measure(&cloud, extent)?)?;
     }
     if wanted("noise") {
-        noise::measure(&cloud, extent)?.iter().try_for_each(show)?;
+        told.show(&noise::measure(&cloud, extent)?)?;
     }
     if wanted("wake") {
-        wake::measure(&cloud, extent)?.iter().try_for_each(show)?;
+        told.show(&wake::measure(&cloud, extent)?)?;
     }
     if wanted("crash") {
-        crash::measure(&cloud, extent)?.iter().try_for_each(show)?;
+        told.show(&crash::measure(&cloud, extent)?)?;
     }
     if wanted("logs") {
-        logs::measure(&cloud, extent)?.iter().try_for_each(show)?;
+        told.show(&logs::measure(&cloud, extent)?)?;
     }
     cloud.stop()
-}
-
-fn show(table: &Table) -> anyhow::Result<()> {
-    say(&format!("\n{}", table.to_string().trim_end()))
 }
 
 fn say(text: &str) -> anyhow::Result<()> {

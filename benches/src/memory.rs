@@ -8,11 +8,14 @@ use insula_spec::InstanceName;
 use insula_store::{Change, Event, EventKind, Store, Wanted};
 
 use crate::cloud::Cloud;
+use crate::goal::{Beside, Goal};
 use crate::table::Table;
 use crate::{Extent, process};
 
 /// Seconds over which idleness is watched.
 const WATCHED: u32 = 10;
+/// The most that an idle daemon may take, in KiB.
+const IDLE: f64 = 12.0 * 1024.0;
 /// A configuration with no instance.
 const UNTOUCHED: &str = r#"
 [settings]
@@ -27,7 +30,10 @@ isolation = "namespace"
 /// Memory and processor time of the daemon: idle, with sleeping instances, with running ones.
 pub(crate) fn measure(insula: &Path, cloud: &mut Cloud, extent: Extent) -> anyhow::Result<Vec<Table>> {
     let subjects = ["nothing ran yet", "eleven instances were started", "for each sleeping instance"];
-    let mut sleeping = Table::new("memory of the idle daemon", "KiB PSS", &subjects);
+    let mut sleeping = Table::new("memory of the idle daemon", "KiB PSS", &subjects)
+        .goal(Goal::at_most(IDLE, 0))
+        .goal(Goal::at_most(IDLE, 1).known(15_872.0))
+        .goal(Goal::at_most(6.0, 2));
     sleeping.add(0, untouched(insula)?);
     sleeping.add(1, process::pss_of(&cloud.pids()?)?);
     sleeping.add(2, asleep(cloud, extent)?);
@@ -76,7 +82,9 @@ fn running(cloud: &Cloud, extent: Extent) -> anyhow::Result<(Table, Table)> {
     let subjects =
         ["the application", "its agent", "the daemon: growth for each", "the kernel: growth for each"];
     let title = format!("memory of running instances, {few} to {many}");
-    let mut table = Table::new(title, "KiB", &subjects);
+    let mut table = Table::new(title, "KiB", &subjects)
+        .goal(Goal::at_most(512.0, 2).beside(Beside::With(1)))
+        .goal(Goal::at_most(410.0, 3).known(830.0));
     let mut agents = Vec::new();
     let mut seen = Vec::new();
     for n in 0..many {
@@ -108,7 +116,9 @@ fn running(cloud: &Cloud, extent: Extent) -> anyhow::Result<(Table, Table)> {
 /// Processor time of the daemon and the agents while nobody asks for anything, and what a health check adds.
 fn idleness(cloud: &Cloud, many: usize, agents: &[u32]) -> anyhow::Result<Table> {
     let title = format!("idle with {many} running instances");
-    let mut table = Table::new(title, "us of processor time", &["each second", "each active health check"]);
+    let mut table = Table::new(title, "us of processor time", &["each second", "each active health check"])
+        .goal(Goal::at_most(200.0, 0))
+        .goal(Goal::at_most(50.0, 1).known(130.0));
     cloud.until_shells_wait()?;
     let all: Vec<u32> = cloud.pids()?.into_iter().chain(agents.iter().copied()).collect();
     let idle = process::cpu_over(&all, WATCHED)?;

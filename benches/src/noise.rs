@@ -5,6 +5,7 @@ use std::time::Instant;
 use anyhow::Context;
 
 use crate::cloud::Cloud;
+use crate::goal::{Beside, Goal};
 use crate::logs::{self, Told};
 use crate::table::Table;
 use crate::wrk::{self, Target};
@@ -26,8 +27,10 @@ pub(crate) fn measure(cloud: &Cloud, extent: Extent) -> anyhow::Result<Vec<Table
     http::first_answer(cloud.port, "a.chatter.localhost", http::SELDOM)?;
     let target = Target { port: cloud.port, host: HOST };
     let title = format!("slowest of 100 requests, {CONNECTIONS} connections");
-    let mut slow = Table::new(title, "ms", &["without", "with 20,000 lines a second"]);
-    let mut lines = Table::new("lines meanwhile", "", &["written for each second", "lost"]);
+    let mut slow = Table::new(title, "ms", &["without", "with 20,000 lines a second"])
+        .goal(Goal::at_most(1.5, 1).beside(Beside::Times(0)));
+    let mut lines =
+        Table::new("lines meanwhile", "", &["written for each second", "lost"]).goal(Goal::at_most(0.0, 1));
     // The writer goes on a little longer than the load.
     let (seconds, count) = (extent.seconds, RATE * (extent.seconds + 1));
     let mut before = logs::count(cloud)?;

@@ -33,10 +33,10 @@ const PROGRAMS: [Program; 13] = [
     ("wrk", "wrk", &["memory", "proxy", "noise", "wake", "crash", "egress"]),
     ("python3", "python3-minimal", SHARED),
     ("node", "nodejs", SHARED),
-    ("crun", "crun", &["launch"]),
+    ("crun", "crun", &["wake", "launch"]),
     ("podman", "podman", &["launch"]),
-    ("runsc", "runsc", &["launch"]),
-    ("unshare", "util-linux", &["launch", "fleet"]),
+    ("runsc", "runsc", &["wake", "launch"]),
+    ("unshare", "util-linux", &["wake", "launch", "fleet"]),
     ("ip", "iproute2", &["fleet"]),
     ("tar", "tar", &["launch"]),
     ("haproxy", "haproxy", &["egress"]),
@@ -74,6 +74,10 @@ pub(crate) fn versions() -> anyhow::Result<()> {
         ("crun", "--version"),
         ("podman", "--version"),
         ("runsc", "--version"),
+        ("python3", "--version"),
+        (TENEMENT_PROGRAM, "--version"),
+        ("cc", "--version"),
+        ("uname", "--kernel-release"),
     ];
     for (name, flag) in ask {
         let Some(program) = find(name) else { continue };

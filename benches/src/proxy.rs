@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use crate::cloud::Cloud;
+use crate::goal::{Beside, Goal};
 use crate::peers::{self, Peer, Running};
 use crate::table::Table;
 use crate::wrk::{self, Target};
@@ -10,6 +11,13 @@ use crate::{Extent, http, process};
 
 /// Connections that clients keep open at once.
 const CONNECTIONS: [u32; 2] = [16, 64];
+
+/// Places of subjects in the tables.
+const SILENT: usize = 0;
+const LOGGING: usize = 1;
+const CADDY: usize = 2;
+const INSULA: usize = 3;
+const TENEMENT: &str = "tenement";
 
 /// One proxy: its processes, and that of the application behind it.
 struct Subject {
@@ -61,7 +69,7 @@ pub(crate) fn measure(cloud: &Cloud, extent: Extent) -> anyhow::Result<Vec<Table
     if let Some(peer) = &tenement {
         let target = Target { port: peer.port, host: "a.hot.localhost" };
         let app = process::only_child(peer.pid())?;
-        subjects.push(Subject { name: "tenement", target, proxy: vec![peer.pid()], tree: false, app });
+        subjects.push(Subject { name: TENEMENT, target, proxy: vec![peer.pid()], tree: false, app });
     }
     let mut tables = Vec::new();
     for connections in CONNECTIONS {
@@ -74,9 +82,19 @@ fn compare(subjects: &[Subject], connections: u32, extent: Extent) -> anyhow::Re
     let names: Vec<_> = subjects.iter().map(|s| s.name).collect();
     let table = |what: &str, unit| Table::new(format!("{what}, {connections} connections"), unit, &names);
     // With like: the second writes an access log as Insula does, the first is the most that nginx can.
-    let mut proxy = table("proxy CPU per request", "us").beside(1);
-    let mut app = table("application's CPU per request", "us").beside(1);
-    let mut rate = table("requests per second", "1/s").beside(0);
+    let mut proxy = table("proxy CPU per request", "us")
+        .beside(LOGGING)
+        .goal(Goal::at_most(1.2, INSULA).beside(Beside::Times(LOGGING)))
+        .goal(Goal::at_most(0.3, INSULA).beside(Beside::Times(CADDY)));
+    if let Some(tenement) = subjects.iter().position(|s| s.name == TENEMENT) {
+        proxy = proxy.goal(Goal::at_most(0.3, INSULA).beside(Beside::Times(tenement)).known(0.35));
+    }
+    let mut app = table("application's CPU per request", "us")
+        .beside(LOGGING)
+        .goal(Goal::at_most(1.05, INSULA).beside(Beside::Times(LOGGING)).known(1.26));
+    let mut rate = table("requests per second", "1/s")
+        .beside(SILENT)
+        .goal(Goal::at_least(0.9, INSULA).beside(Beside::Times(SILENT)));
     for _ in 0..extent.rounds {
         for (at, subject) in subjects.iter().enumerate() {
             let before = subject.used()?;

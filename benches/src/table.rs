@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::goal::{Beside, Goal, Tally};
+
 /// One comparison.
 #[derive(Debug)]
 pub(crate) struct Table {
@@ -9,18 +11,53 @@ pub(crate) struct Table {
     unit: &'static str,
     rows: Vec<(String, Vec<f64>)>,
     base: usize,
+    goals: Vec<Goal>,
 }
 
 impl Table {
     /// A table of these subjects; the first is what the others are compared with.
     pub(crate) fn new(title: impl Into<String>, unit: &'static str, subjects: &[&str]) -> Self {
         let rows = subjects.iter().map(|name| ((*name).to_owned(), Vec::new())).collect();
-        Self { title: title.into(), unit, rows, base: 0 }
+        Self { title: title.into(), unit, rows, base: 0, goals: Vec::new() }
     }
 
     /// Another row than the first is what the others are compared with.
     pub(crate) fn beside(self, base: usize) -> Self {
         Self { base, ..self }
+    }
+
+    /// What a row has to be.
+    pub(crate) fn goal(mut self, goal: Goal) -> Self {
+        self.goals.push(goal);
+        self
+    }
+
+    /// The figure that a goal is about.
+    fn figure(&self, goal: &Goal) -> f64 {
+        let of = |row: usize| self.rows.get(row).map_or(f64::NAN, |(_, values)| quantile(values, goal.part));
+        match goal.beside {
+            Beside::Nothing => of(goal.row),
+            Beside::Times(other) => of(goal.row) / of(other),
+            Beside::More(other) => of(goal.row) - of(other),
+            Beside::With(other) => of(goal.row) + of(other),
+        }
+    }
+
+    /// A goal in words, and what came of it.
+    fn outcome(&self, goal: &Goal) -> String {
+        let name = |row: usize| self.rows.get(row).map_or("", |(name, _)| name.as_str());
+        let (figure, row) = (self.figure(goal), name(goal.row));
+        let (Beside::Times(other) | Beside::More(other) | Beside::With(other)) = goal.beside else {
+            return format!("{row}: {goal}: {figure:.2}: {}", goal.judge(figure));
+        };
+        format!("{row}, beside {}: {goal}: {figure:.2}: {}", name(other), goal.judge(figure))
+    }
+
+    /// Counts what came of its goals.
+    pub(crate) fn judge(&self, tally: &mut Tally) {
+        for goal in &self.goals {
+            tally.count(goal.judge(self.figure(goal)), || format!("{}: {}", self.title, self.outcome(goal)));
+        }
     }
 
     /// Adds one measurement of a subject.
@@ -45,7 +82,7 @@ impl fmt::Display for Table {
             }
             writeln!(f, "]")?;
         }
-        Ok(())
+        self.goals.iter().try_for_each(|goal| writeln!(f, "  goal: {}", self.outcome(goal)))
     }
 }
 
@@ -87,8 +124,14 @@ mod tests {
         let text = table.to_string();
         assert!(text.starts_with("title (ms)\n"), "{text}");
         assert!(text.contains("x1.00") && text.contains("x2.00") && text.contains("[4.0 5.0 3.0]"), "{text}");
-        let text = table.beside(1).to_string();
+        let table = table.beside(1);
+        let text = table.to_string();
         assert!(text.contains("x0.50") && text.contains("x1.00") && !text.contains("x2.00"), "{text}");
+        let judged = table.goal(Goal::at_most(1.5, 1).beside(Beside::Times(0)));
+        assert!(
+            judged.to_string().contains("goal: it, beside floor: p50 at most x1.5: 2.00: BEYOND"),
+            "{judged}"
+        );
         let mut counts = Table::new("in common", "number", &["it"]);
         counts.add(0, 0.0);
         assert!(counts.to_string().contains("-       [0.0]"), "{counts}");

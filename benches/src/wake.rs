@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::cloud::Cloud;
 use crate::floor::Floor;
+use crate::goal::{Beside, Goal};
 use crate::peers::Running;
 use crate::table::Table;
 use crate::{Extent, http};
@@ -28,7 +29,20 @@ struct Kind {
     argv: fn(&Path, u16) -> Vec<String>,
     /// How often the floor without walls tries to connect.
     every: Duration,
+    goals: &'static [Goal],
 }
+
+/// Places of subjects in the tables.
+const FLOOR: usize = 0;
+const INSULA: usize = 2;
+
+/// What is above the floor, in milliseconds.
+pub(crate) const fn above(ms: f64, floor: usize, insula: usize) -> Goal {
+    Goal::at_most(ms, insula).beside(Beside::More(floor))
+}
+
+/// What an interpreter's own start leaves room for.
+const SLOW: Goal = Goal::at_most(1.03, INSULA).beside(Beside::Times(FLOOR));
 
 /// What Insula gives a service that names no `PATH`.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -44,6 +58,11 @@ const KINDS: [Kind; 5] = [
         level: "namespace",
         argv: app,
         every: OFTEN,
+        goals: &[
+            above(1.0, FLOOR, INSULA),
+            above(5.0, FLOOR, INSULA).p90(),
+            Goal::at_most(2.0, INSULA).known(3.9),
+        ],
     },
     Kind {
         title: "cold wake, static server, level process",
@@ -53,6 +72,7 @@ const KINDS: [Kind; 5] = [
         level: "process",
         argv: app,
         every: OFTEN,
+        goals: &[above(1.0, FLOOR, INSULA).known(1.3), above(5.0, FLOOR, INSULA).p90()],
     },
     Kind {
         title: "frozen wake, static server (beside its cold start)",
@@ -62,6 +82,7 @@ const KINDS: [Kind; 5] = [
         level: "namespace",
         argv: app,
         every: OFTEN,
+        goals: &[Goal::at_most(1.0, INSULA)],
     },
     Kind {
         title: "cold wake, python3 -m http.server",
@@ -71,6 +92,7 @@ const KINDS: [Kind; 5] = [
         level: "namespace",
         argv: python,
         every: LESS_OFTEN,
+        goals: &[SLOW],
     },
     Kind {
         title: "cold wake, node http",
@@ -80,6 +102,7 @@ const KINDS: [Kind; 5] = [
         level: "namespace",
         argv: node,
         every: LESS_OFTEN,
+        goals: &[SLOW.known(1.12)],
     },
 ];
 
@@ -105,16 +128,17 @@ pub(crate) fn measure(cloud: &Cloud, extent: Extent) -> anyhow::Result<Vec<Table
     let mut tables = Vec::new();
     for kind in &KINDS {
         let subjects = ["floor: same walls by hand", "floor: no walls", "insula"];
-        let mut table = Table::new(kind.title, "ms", &subjects);
+        let table = Table::new(kind.title, "ms", &subjects);
+        let mut table = kind.goals.iter().copied().fold(table, Table::goal);
         // The first wake of a kind only makes its shells known.
         for round in 0..=extent.rounds * extent.wakes {
             cloud.until(kind.instance, kind.asleep)?;
             cloud.until_shells_wait()?;
             let woken = http::first_byte(cloud.port, kind.host)?;
             if round > 0 {
-                table.add(0, floor.wake(kind.level, &kind.argv)?);
+                table.add(FLOOR, floor.wake(kind.level, &kind.argv)?);
                 table.add(1, by_hand(cloud.dir(), kind)?);
-                table.add(2, woken);
+                table.add(INSULA, woken);
             }
         }
         tables.push(table);

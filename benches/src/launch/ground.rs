@@ -9,7 +9,6 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::runner::Runner;
-use crate::Extent;
 
 const SOURCE: &str = include_str!("../../stamp.c");
 /// Bytes of each file of the big image.
@@ -26,8 +25,8 @@ pub(super) struct Ground {
 }
 
 impl Ground {
-    /// Builds the program and lays out the rest.
-    pub(super) fn lay(extent: Extent) -> anyhow::Result<Self> {
+    /// Builds the program and lays out the rest, so many files in the big image among it.
+    pub(super) fn lay(files: usize) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new().prefix("insula-bench-launch").tempdir()?;
         // Workloads have ids of their own, and must reach the program.
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755))?;
@@ -37,7 +36,11 @@ impl Ground {
             fs::create_dir_all(ground.at(root))?;
             fs::copy(ground.at("stamp"), ground.at(root).join("stamp"))?;
         }
-        ground.fill(extent.files)?;
+        // What a root is mounted over where it is made by hand.
+        for place in ["proc", "dev", "tmp"] {
+            fs::create_dir(ground.at("bundle/rootfs").join(place))?;
+        }
+        ground.fill(files)?;
         ground.describe()?;
         Ok(ground)
     }
@@ -130,6 +133,30 @@ impl Ground {
         let flags = ["--platform=systrap", "--network=none", "--ignore-cgroups"];
         let before = words(&["runsc", "--root", &state]);
         [before, words(&flags), words(&["run", "--bundle", &bundle, ID])].concat()
+    }
+
+    /// The root file system of the small image.
+    pub(super) fn rootfs(&self) -> PathBuf {
+        self.at("bundle/rootfs")
+    }
+
+    /// A bundle of a server in the network of whoever runs it: what runs it, and what removes it. With control groups
+    /// and a network around it, as Insula's own has them.
+    pub(super) fn runsc_serving(&self, port: u16) -> anyhow::Result<(Vec<String>, Vec<String>)> {
+        let dir = self.at("serving");
+        fs::create_dir_all(&dir)?;
+        let mut spec: Value = serde_json::from_slice(&fs::read(self.at("bundle").join("config.json"))?)?;
+        spec["root"]["path"] = json!(self.rootfs());
+        spec["process"]["env"] = json!([format!("PORT={port}")]);
+        let namespaces =
+            spec["linux"]["namespaces"].as_array_mut().context("`crun spec` has no namespaces")?;
+        namespaces.retain(|namespace| namespace["type"] != "network");
+        fs::write(dir.join("config.json"), serde_json::to_vec(&spec)?)?;
+        let (state, bundle) = (self.text("runsc"), self.text("serving"));
+        let before =
+            words(&["runsc", "--root", &state, "--platform=systrap", "--network=host", "--ignore-cgroups"]);
+        let run = [before.clone(), words(&["run", "--bundle", &bundle, ID])].concat();
+        Ok((run, [before, words(&["delete", "--force", ID])].concat()))
     }
 
     fn podman_at(&self, rest: &[&str]) -> Vec<String> {

@@ -11,6 +11,7 @@
 
 mod ground;
 mod runner;
+mod wakes;
 
 use std::path::Path;
 use std::time::SystemTime;
@@ -21,10 +22,12 @@ use self::ground::Ground;
 use self::runner::Runner;
 use crate::cloud::Cloud;
 use crate::floor::Floor;
+use crate::goal::{Beside, Goal};
 use crate::table::Table;
 use crate::{Extent, http};
 
 pub(crate) use self::runner::serve as runner;
+pub(crate) use self::wakes::measure as wakes;
 
 /// An instance that is woken.
 struct Woken {
@@ -39,7 +42,7 @@ const GVISOR: Woken = Woken { instance: "sentry:a", host: "a.sentry.localhost" }
 
 /// Milliseconds to the first act of a program.
 pub(crate) fn measure(insula: &Path, extent: Extent) -> anyhow::Result<Vec<Table>> {
-    let ground = Ground::lay(extent)?;
+    let ground = Ground::lay(extent.files)?;
     let cloud = Cloud::with(insula, &ground.config(), &ground.images())?;
     let tables = vec![
         namespace(&cloud, &ground, extent)?,
@@ -53,7 +56,9 @@ pub(crate) fn measure(insula: &Path, extent: Extent) -> anyhow::Result<Vec<Table
 
 fn namespace(cloud: &Cloud, ground: &Ground, extent: Extent) -> anyhow::Result<Table> {
     let floor = Floor::build(ground.path())?;
-    let mut table = titled("launch, level namespace", &["floor: same walls by hand", "insula"]);
+    let mut table = titled("launch, level namespace", &["floor: same walls by hand", "insula"])
+        .goal(Goal::at_most(1.3, 1).beside(Beside::Times(0)))
+        .goal(Goal::at_most(3.0, 1));
     rounds(extent, |count| {
         let (floor, woken) = (floor.launch("namespace", &ground.stamp())?, wake(cloud, &NAMESPACE)?);
         if count {
@@ -68,7 +73,10 @@ fn namespace(cloud: &Cloud, ground: &Ground, extent: Extent) -> anyhow::Result<T
 fn container(cloud: &Cloud, ground: &Ground, extent: Extent) -> anyhow::Result<Table> {
     let mut runner = Runner::start(ground.path())?;
     ground.import_into_podman(&mut runner)?;
-    let mut table = titled("launch, level container", &["crun run", "podman run", "insula"]);
+    let mut table = titled("launch, level container", &["crun run", "podman run", "insula"])
+        .goal(Goal::at_most(1.0, 2).beside(Beside::Times(0)))
+        .goal(Goal::at_most(0.1, 2).beside(Beside::Times(1)))
+        .goal(Goal::at_most(3.0, 2));
     rounds(extent, |count| {
         let crun = runner.first_output(&ground.crun())?;
         let podman = runner.first_output(&ground.podman())?;
@@ -85,7 +93,9 @@ fn container(cloud: &Cloud, ground: &Ground, extent: Extent) -> anyhow::Result<T
 
 fn gvisor(cloud: &Cloud, ground: &Ground, extent: Extent) -> anyhow::Result<Table> {
     let mut runner = Runner::start(ground.path())?;
-    let mut table = titled("launch, level gvisor", &["runsc run", "insula"]);
+    let mut table = titled("launch, level gvisor", &["runsc run", "insula"])
+        .goal(Goal::at_most(1.1, 1).beside(Beside::Times(0)))
+        .goal(Goal::at_most(20.0, 1));
     rounds(extent, |count| {
         let (runsc, woken) = (runner.first_output(&ground.runsc())?, wake(cloud, &GVISOR)?);
         if count {
@@ -101,7 +111,8 @@ fn gvisor(cloud: &Cloud, ground: &Ground, extent: Extent) -> anyhow::Result<Tabl
 fn sizes(cloud: &Cloud, extent: Extent) -> anyhow::Result<Table> {
     let big =
         format!("image of {} files, {} MiB", extent.files, extent.files * ground::FILE_SIZE / (1 << 20));
-    let mut table = titled("launch, level container, by the size of the image", &["image of one file", &big]);
+    let mut table = titled("launch, level container, by the size of the image", &["image of one file", &big])
+        .goal(Goal::at_most(1.1, 1).beside(Beside::Times(0)));
     let mut turn = false;
     rounds(extent, |count| {
         // In turns also within a round.
