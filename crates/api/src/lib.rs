@@ -47,7 +47,7 @@ pub use logs::{LogFrame, LogLine, LogsQuery, Output};
 pub use moment::{InvalidMoment, Moment};
 pub use net::{Net, NetRequest, NetSource, NetSuggestion};
 pub use problem::{PROBLEM_JSON, Problem};
-pub use request::{Known, Request, RequestWhy};
+pub use request::{FoundRequests, Known, Request, RequestEntry, RequestWhy, RequestsQuery};
 pub use time::{InvalidTime, Timestamp};
 pub use usage::{DiskBound, DiskUsage, TenantUsage, UsageQuery, Usages};
 pub use why::{Cause, Why, WhyEvent};

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use insula_spec::InstanceName;
+use insula_spec::{InstanceName, Tenant};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Cause, Timestamp, WhyEvent};
+use crate::{Cause, Moment, Timestamp, WhyEvent};
 
 /// Answer of `GET /v1/requests/{id}/why`: the same finding as text and as data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -26,6 +26,40 @@ pub struct RequestWhy {
     pub events: Vec<WhyEvent>,
     /// All of it as readable text.
     pub text: String,
+}
+
+/// Query of `GET /v1/requests`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RequestsQuery {
+    /// Only to one instance, `service:id`, or to all of one service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<Tenant>,
+    /// Only those that came at or after this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Moment>,
+    /// At most so many: 100 where it is not given, 1,000 at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
+/// Answer of `GET /v1/requests`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FoundRequests {
+    /// Those that are remembered, newest first.
+    pub requests: Vec<RequestEntry>,
+}
+
+/// A request that is remembered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RequestEntry {
+    /// Its id.
+    pub id: String,
+    /// The request itself.
+    #[serde(flatten)]
+    pub request: Request,
+    /// How many like it were not recorded just before, because there were too many.
+    pub skipped: u64,
 }
 
 /// How much is known of a request.

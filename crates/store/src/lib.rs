@@ -55,7 +55,7 @@ pub use log::{
 pub use open::OpenError;
 pub use options::{Options, Retention};
 pub use range::IdRangeError;
-pub use request::RequestRecord;
+pub use request::{RequestQuery, RequestRecord};
 pub use store::Store;
 pub use token::{NewToken, TokenError, TokenRow};
 pub use version::{VersionRow, Weighing};

@@ -14,6 +14,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
 use crate::db::{Db, meta};
 use crate::event::foreign;
+use crate::log::Whose;
 use crate::time::{from_micros, micros};
 
 /// Requests kept in all; the oldest goes first.
@@ -57,6 +58,25 @@ pub struct RequestRecord {
     pub skipped: u64,
 }
 
+/// Which requests to read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RequestQuery {
+    /// Of whom; without it of everyone, and those that reached no instance.
+    pub whose: Option<Whose>,
+    /// Only those that came at or after this time.
+    pub since: Option<SystemTime>,
+    /// At most so many; 1,000 without it, and never more.
+    pub limit: Option<usize>,
+}
+
+impl RequestQuery {
+    /// Those of one instance.
+    #[must_use]
+    pub fn of(name: InstanceName) -> Self {
+        Self { whose: Some(Whose::Instance(name)), ..Self::default() }
+    }
+}
+
 /// Writes one request inside the caller's transaction, and forgets the oldest.
 pub(crate) fn insert(db: &Db, record: &RequestRecord) -> rusqlite::Result<()> {
     let mut insert = db.conn.prepare_cached(
@@ -90,16 +110,21 @@ pub(crate) fn one(conn: &Connection, id: &str) -> rusqlite::Result<Option<Reques
     select.query_row([id], record).optional()
 }
 
-/// The newest requests of one instance, or of all, newest first.
-pub(crate) fn newest(
-    conn: &Connection,
-    instance: Option<&InstanceName>,
-    limit: usize,
-) -> rusqlite::Result<Vec<RequestRecord>> {
-    let mut values: Vec<Value> = instance.map(|name| name.to_string().into()).into_iter().collect();
-    let only = if values.is_empty() { "" } else { "WHERE instance = ?" };
-    values.push(i64::try_from(limit.min(LIMIT_MAX)).unwrap_or(i64::MAX).into());
-    let sql = format!("SELECT * FROM request {only} ORDER BY id DESC LIMIT ?");
+/// Those asked for, newest first.
+pub(crate) fn newest(conn: &Connection, query: &RequestQuery) -> rusqlite::Result<Vec<RequestRecord>> {
+    let mut sql = "SELECT * FROM request WHERE true".to_owned();
+    let mut values: Vec<Value> = Vec::new();
+    if let Some((first, behind)) = query.whose.as_ref().map(Whose::names) {
+        sql.push_str(" AND instance >= ? AND instance < ?");
+        values.extend([first.into(), behind.into()]);
+    }
+    if let Some(since) = query.since {
+        sql.push_str(" AND time >= ?");
+        values.push(micros(since).into());
+    }
+    sql.push_str(" ORDER BY id DESC LIMIT ?");
+    let limit = query.limit.unwrap_or(LIMIT_MAX).min(LIMIT_MAX);
+    values.push(i64::try_from(limit).unwrap_or(i64::MAX).into());
     conn.prepare_cached(&sql)?.query_map(params_from_iter(values), record)?.collect()
 }
 

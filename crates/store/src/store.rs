@@ -17,7 +17,7 @@ use crate::open::{self, OpenError};
 use crate::options::Options;
 use crate::range::{self, IdRangeError};
 use crate::readers::Readers;
-use crate::request::{self, RequestRecord};
+use crate::request::{self, RequestQuery, RequestRecord};
 use crate::version::{self, VersionRow, Weighing};
 use crate::writer::{Class, Heads, Lanes, Writer, job};
 
@@ -291,17 +291,12 @@ impl Store {
         self.inner.readers.read(move |conn| request::one(conn, &id)).await
     }
 
-    /// The newest requests worth remembering, of one instance or of all, newest first; at most 1,000.
+    /// Requests worth remembering, newest first.
     ///
     /// # Errors
     /// When they cannot be read.
-    pub async fn requests(
-        &self,
-        instance: Option<&InstanceName>,
-        limit: usize,
-    ) -> Result<Vec<RequestRecord>, ReadError> {
-        let instance = instance.cloned();
-        self.inner.readers.read(move |conn| request::newest(conn, instance.as_ref(), limit)).await
+    pub async fn requests(&self, query: RequestQuery) -> Result<Vec<RequestRecord>, ReadError> {
+        self.inner.readers.read(move |conn| request::newest(conn, &query)).await
     }
 
     /// One page of captured output.

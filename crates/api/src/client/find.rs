@@ -5,7 +5,8 @@ use http::Method;
 use super::follow::Followed;
 use crate::find::to_query;
 use crate::{
-    Client, ClientError, EventEntry, EventsQuery, FindQuery, FoundEvents, FoundLogs, LogEntry, PREFIX,
+    Client, ClientError, EventEntry, EventsQuery, FindQuery, FoundEvents, FoundLogs, FoundRequests, LogEntry,
+    PREFIX, RequestsQuery,
 };
 
 impl Client {
@@ -49,6 +50,14 @@ impl Client {
     ) -> Result<Followed<EventEntry>, ClientError> {
         let query = EventsQuery { after: None, ..query.clone() };
         Followed::open(self.clone(), path("events", to_query(&query))?, after).await
+    }
+
+    /// The requests that are remembered, newest first.
+    ///
+    /// # Errors
+    /// When the daemon does not answer, or refuses.
+    pub async fn find_requests(&self, query: &RequestsQuery) -> Result<FoundRequests, ClientError> {
+        self.ask(Method::GET, path("requests", to_query(query))?, String::new()).await
     }
 }
 

@@ -8,8 +8,9 @@ use std::sync::LazyLock;
 use http::Method;
 use insula_api::{
     ActionRequest, Alerts, Audit, AuditQuery, DeployRequest, Deployed, Detail, EventsQuery, FindQuery,
-    FoundEvents, FoundLogs, HealthAnswer, Instances, LogsQuery, Net, NetRequest, RequestWhy, RouteRequest,
-    Routes, Summary, TokenInfo, TokenMade, TokenRequest, Tokens, UsageQuery, Usages, WeightRequest, Why,
+    FoundEvents, FoundLogs, FoundRequests, HealthAnswer, Instances, LogsQuery, Net, NetRequest, RequestWhy,
+    RequestsQuery, RouteRequest, Routes, Summary, TokenInfo, TokenMade, TokenRequest, Tokens, UsageQuery,
+    Usages, WeightRequest, Why,
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
@@ -152,6 +153,10 @@ static ALL: LazyLock<Vec<Endpoint>> = LazyLock::new(|| {
             )
             .text("text/plain")
             .problems(&[401, 403, 404]),
+        Endpoint::get("/requests", ("requests", "find_requests"), Access::Admin)
+            .says("Requests that waited, failed, were refused, sent again or slow, newest first")
+            .query::<RequestsQuery>()
+            .json::<FoundRequests>(),
         Endpoint::get("/requests/{id}/why", ("requests", "why_request"), Access::Admin)
             .says("What happened to a request")
             .json::<RequestWhy>(),

@@ -1,4 +1,4 @@
-//! `GET /v1/logs` and `GET /v1/events`: a page, or what comes as it comes.
+//! `GET /v1/logs` and `GET /v1/events`: a page, or what comes as it comes; and `GET /v1/requests`, a page.
 //!
 //! ```text
 //! query, scope ──► filter ──► Accept? ── application/json ──► one page
@@ -11,14 +11,14 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use http::{HeaderMap, header};
-use insula_api::{EventsQuery, FindQuery, Order};
+use insula_api::{EventsQuery, FindQuery, FoundRequests, Order, RequestsQuery};
 use insula_spec::Tenant;
-use insula_store::{Cursor, EventQuery, LogFilter, LogOrder, Output, Whose};
+use insula_store::{Cursor, EventQuery, LogFilter, LogOrder, Output, RequestQuery, Whose};
 
 use super::caller::Caller;
 use super::error::ControlError;
 use super::extract::Asked;
-use super::handlers::App;
+use super::handlers::{Answer, App};
 use super::operations::Operations;
 use super::sse::{self, Events, Lines};
 
@@ -67,6 +67,21 @@ pub(super) async fn events<O: Operations>(
     }
     let after = start(&headers, query.after)?;
     Ok(sse::stream(app, Events { query }, after).await?.into_response())
+}
+
+pub(super) async fn requests<O: Operations>(
+    State(app): App<O>,
+    Asked(query): Asked<RequestsQuery>,
+) -> Answer<FoundRequests> {
+    let query = RequestQuery {
+        whose: query.of.map(|of| match of {
+            Tenant::Service(name) => Whose::Service(name),
+            Tenant::Instance(name) => Whose::Instance(name),
+        }),
+        since: query.since.map(|moment| moment.before(SystemTime::now())),
+        limit: Some(page(query.limit)),
+    };
+    app.operations.requests(query).await.map(Json)
 }
 
 fn malformed(why: String) -> ControlError {
@@ -120,9 +135,13 @@ pub(super) fn within(caller: &Caller, asked: Vec<Whose>) -> Result<Vec<Whose>, C
     if asked.iter().all(covered) { Ok(asked) } else { Err(ControlError::OutOfScope) }
 }
 
+/// How many are given to who asked for so many.
+fn page(limit: Option<u32>) -> usize {
+    limit.map_or(LIMIT, |limit| usize::try_from(limit).unwrap_or(LIMIT_MAX)).min(LIMIT_MAX)
+}
+
 fn filter(query: FindQuery, whose: Vec<Whose>) -> Result<LogFilter, ControlError> {
     let now = SystemTime::now();
-    let limit = query.limit.map_or(LIMIT, |limit| usize::try_from(limit).unwrap_or(LIMIT_MAX));
     Ok(LogFilter {
         whose,
         search: query.search.map(|text| text.parse()).transpose()?,
@@ -134,7 +153,7 @@ fn filter(query: FindQuery, whose: Vec<Whose>) -> Result<LogFilter, ControlError
         until: query.until.map(|moment| moment.before(now)),
         after: query.after.map(Cursor),
         before: query.before.map(Cursor),
-        limit: Some(limit.min(LIMIT_MAX)),
+        limit: Some(page(query.limit)),
         order: match query.order {
             None | Some(Order::Newest) => LogOrder::Newest,
             Some(Order::Oldest) => LogOrder::Oldest,
@@ -144,14 +163,13 @@ fn filter(query: FindQuery, whose: Vec<Whose>) -> Result<LogFilter, ControlError
 
 fn event_query(query: EventsQuery, whose: Vec<Whose>) -> Result<EventQuery, ControlError> {
     let kinds = query.kind.iter().flat_map(|text| text.split(',')).map(|word| word.trim().parse());
-    let limit = query.limit.map_or(LIMIT, |limit| usize::try_from(limit).unwrap_or(LIMIT_MAX));
     Ok(EventQuery {
         instance: None,
         whose,
         kinds: kinds.collect::<Result<_, _>>()?,
         since: query.since.map(|moment| moment.before(SystemTime::now())),
         after: query.after,
-        limit: Some(limit.min(LIMIT_MAX)),
+        limit: Some(page(query.limit)),
         newest_first: query.order != Some(Order::Oldest),
     })
 }

@@ -77,6 +77,7 @@ pub(super) fn routes<O: Operations>() -> Routes<Arc<Shared<O>>> {
         .route(&at("/alerts"), get(alerts::<O>))
         .route(&at("/logs"), get(find::logs::<O>))
         .route(&at("/events"), get(find::events::<O>))
+        .route(&at("/requests"), get(find::requests::<O>))
         .route(&at("/requests/{id}/why"), get(why_request::<O>))
         .route("/metrics", get(metrics::<O>))
         .route("/openapi.json", get(description))

@@ -3,10 +3,12 @@
 use std::future::Future;
 use std::time::Duration;
 
-use insula_api::{Alerts, Detail, FoundEvents, FoundLogs, Health, LogLine, RequestWhy, Summary, Usages, Why};
+use insula_api::{
+    Alerts, Detail, FoundEvents, FoundLogs, FoundRequests, Health, LogLine, RequestWhy, Summary, Usages, Why,
+};
 use insula_spec::config::MetricsAccess;
 use insula_spec::{InstanceName, Tenant};
-use insula_store::{EventQuery, LogFilter};
+use insula_store::{EventQuery, LogFilter, RequestQuery};
 use tokio::sync::watch;
 
 use super::action::Action;
@@ -44,6 +46,12 @@ pub trait Operations: Nets + Versions + Commands + Send + Sync + 'static {
 
     /// What happened to a request.
     fn why_request(&self, id: RequestId) -> impl Future<Output = Result<RequestWhy, ControlError>> + Send;
+
+    /// Requests worth remembering.
+    fn requests(
+        &self,
+        query: RequestQuery,
+    ) -> impl Future<Output = Result<FoundRequests, ControlError>> + Send;
 
     /// Who may ask over the network for what is counted.
     fn metrics_access(&self) -> MetricsAccess;

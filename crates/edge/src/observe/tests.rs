@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use insula_spec::InstanceName;
 use insula_spec::config::LineFormat;
+use insula_store::RequestQuery;
 
 use super::clock::Clock;
 use super::line::{self, NOBODY, Style};
@@ -184,7 +185,7 @@ async fn notable_requests_are_recorded_and_a_flood_is_not() {
         .for_each(|n| observe.exchange(&Exchange { id: RequestId::of(1000 + n), status: 503, ..quick }));
     observe.close();
     recorder.run(store.clone()).await;
-    let all = store.requests(None, 1000).await.unwrap();
+    let all = store.requests(RequestQuery::default()).await.unwrap();
     assert!((100..106).all(|n| all.iter().any(|r| r.id == format!("{n:016x}"))), "{all:?}");
     assert!(!all.iter().any(|r| r.id == format!("{:016x}", 1)), "nothing was notable about it");
     assert!(all.len() < 30 && observe.losses().records > 4_900, "{} recorded", all.len());

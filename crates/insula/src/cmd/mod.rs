@@ -18,6 +18,7 @@ mod metrics;
 mod policy;
 mod pool;
 mod ps;
+mod requests;
 mod serve;
 mod systemd;
 mod token;
@@ -94,6 +95,7 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> anyhow::Result<ExitCode> {
         Verb::Logs(args) => one_thread()?.block_on(logs::run(&client, args, printer))?,
         Verb::Events(args) => one_thread()?.block_on(events::run(&client, args, printer))?,
         Verb::Alerts(verb) => one_thread()?.block_on(alerts::run((&client, &home), verb, printer))?,
+        Verb::Requests(args) => one_thread()?.block_on(requests::run(&client, args, printer))?,
         Verb::Why(args) => one_thread()?.block_on(why::run(&client, args, printer))?,
         Verb::Metrics => one_thread()?.block_on(metrics::run(&client, printer))?,
         Verb::Inspect(args) => one_thread()?.block_on(inspect::run(&client, args, printer))?,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use insula_store::{Event, EventKind, EventQuery, RequestRecord};
+use insula_store::{Event, EventKind, EventQuery, RequestQuery, RequestRecord, Whose};
 
 use crate::{Home, name};
 
@@ -34,9 +34,31 @@ async fn a_request_is_read_back_as_it_was_written() {
     assert_eq!(store.request("0000000000000002").await.unwrap(), Some(request(2)));
     assert_eq!(store.request("0000000000000009").await.unwrap(), Some(refused));
     assert_eq!(store.request("0000000000000003").await.unwrap(), None);
-    let of_alice = store.requests(Some(&name("notes:alice")), 10).await.unwrap();
+    let of_alice = store.requests(RequestQuery::of(name("notes:alice"))).await.unwrap();
     assert_eq!(of_alice, [request(4), request(2)]);
-    assert_eq!(store.requests(None, 2).await.unwrap().len(), 2);
+    let two = RequestQuery { limit: Some(2), ..RequestQuery::default() };
+    assert_eq!(store.requests(two).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn requests_are_found_by_service_and_time() {
+    let home = Home::new();
+    let store = home.open().await;
+    let other = RequestRecord { instance: Some(name("notes-2:alice")), ..request(3) };
+    let nobody = RequestRecord { instance: None, ..request(5) };
+    let later = request(0).time + Duration::from_micros(1);
+    let late = RequestRecord { time: later, ..request(6) };
+    store
+        .record_requests(vec![request(1), request(2), other.clone(), nobody.clone(), late.clone()])
+        .await
+        .unwrap();
+    let notes = Some(Whose::Service("notes".parse().unwrap()));
+    let of_notes = RequestQuery { whose: notes.clone(), ..RequestQuery::default() };
+    assert_eq!(store.requests(of_notes.clone()).await.unwrap(), [late.clone(), request(2), request(1)]);
+    let since = RequestQuery { since: Some(later), ..of_notes };
+    assert_eq!(store.requests(since).await.unwrap(), [late.clone()]);
+    let all = store.requests(RequestQuery::default()).await.unwrap();
+    assert_eq!(all, [late, nobody, other, request(2), request(1)]);
 }
 
 #[tokio::test]

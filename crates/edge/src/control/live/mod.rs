@@ -12,13 +12,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use insula_api::{
-    Alerts, Detail, Footprint, FoundEvents, FoundLogs, Health, HostIds, LogLine, Output, Processes,
-    RequestWhy, Summary, Timestamp, Usage, Usages, Why,
+    Alerts, Detail, Footprint, FoundEvents, FoundLogs, FoundRequests, Health, HostIds, LogLine, Output,
+    Processes, RequestWhy, Summary, Timestamp, Usage, Usages, Why,
 };
 use insula_services::{Inspect, Overview, Services};
 use insula_spec::config::MetricsAccess;
 use insula_spec::{Config, IdRange, InstanceName, Tenant};
-use insula_store::{Cursor, EventQuery, Heads, LogFilter, LogQuery, LogRow, Store};
+use insula_store::{Cursor, EventQuery, Heads, LogFilter, LogQuery, LogRow, RequestQuery, Store};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -206,12 +206,18 @@ impl Operations for Live {
         let status = self.services.status(name).ok_or_else(|| ControlError::UnknownInstance(name.clone()))?;
         let events = self.services.history(name, EVENTS).await?;
         let stderr = self.stderr(name).await?;
-        let requests = self.store.requests(Some(name), REQUESTS).await?;
-        Ok(why::explain(Case { name, spec, status: convert::status(&status), events, stderr, requests }))
+        let newest = RequestQuery { limit: Some(REQUESTS), ..RequestQuery::of(name.clone()) };
+        let requests = self.store.requests(newest).await?;
+        let (status, slow) = (convert::status(&status), self.config.observability.slow_request);
+        Ok(why::explain(Case { name, spec, status, events, stderr, requests, slow }))
     }
 
     async fn why_request(&self, id: RequestId) -> Result<RequestWhy, ControlError> {
         self.explain_request(id).await
+    }
+
+    async fn requests(&self, query: RequestQuery) -> Result<FoundRequests, ControlError> {
+        self.remembered(query).await
     }
 
     fn metrics_access(&self) -> MetricsAccess {

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use insula_api::{Known, RequestWhy};
+use insula_api::{FoundRequests, Known, RequestEntry, RequestWhy};
 use insula_spec::InstanceName;
-use insula_store::{EventRow, RequestRecord};
+use insula_store::{EventRow, RequestQuery, RequestRecord};
 
 use super::{ControlError, EVENTS, Live};
 use crate::control::why::{self, RequestCase, Source};
@@ -23,7 +23,14 @@ impl Live {
             Some(record) => Source::Found(Known::Recorded, record),
             None => self.unrecorded(id),
         };
-        let mut case = RequestCase { id: text, source, spec: None, events: Vec::new(), stderr: Vec::new() };
+        let mut case = RequestCase {
+            id: text,
+            source,
+            spec: None,
+            slow: self.config.observability.slow_request,
+            events: Vec::new(),
+            stderr: Vec::new(),
+        };
         if let Source::Found(_, record) = &case.source
             && let Some(name) = record.instance.clone()
         {
@@ -31,6 +38,16 @@ impl Live {
             (case.events, case.stderr) = self.around(&name, record).await?;
         }
         Ok(why::explain_request(case))
+    }
+
+    /// Those in the store, newest first.
+    pub(super) async fn remembered(&self, query: RequestQuery) -> Result<FoundRequests, ControlError> {
+        let records = self.store.requests(query).await?;
+        let entry = |record: RequestRecord| {
+            let (id, skipped) = (record.id.clone(), record.skipped);
+            RequestEntry { id, request: why::request(record), skipped }
+        };
+        Ok(FoundRequests { requests: records.into_iter().map(entry).collect() })
     }
 
     fn unrecorded(&self, id: RequestId) -> Source {

@@ -6,9 +6,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use insula_api::{
-    Cause, Counts, DeployRequest, Deployed, Detail, DiskUsage, Footprint, FoundEvents, FoundLogs, Health,
-    Known, LogEntry, LogLine, Observed, Output, RequestWhy, RouteRequest, Routes, Status, Summary,
-    TenantUsage, Timestamp, Usage, Usages, Version, Wanted, WeightRequest, Why,
+    Cause, Counts, DeployRequest, Deployed, Detail, DiskUsage, Footprint, FoundEvents, FoundLogs,
+    FoundRequests, Health, Known, LogEntry, LogLine, Observed, Output, RequestWhy, RouteRequest, Routes,
+    Status, Summary, TenantUsage, Timestamp, Usage, Usages, Version, Wanted, WeightRequest, Why,
 };
 use insula_api::{Net, NetSource};
 use insula_services::{DeployError, Lease};
@@ -215,6 +215,10 @@ impl Operations for std::sync::Arc<Fake> {
         let (id, known) = (id.to_string(), Known::AgedOut);
         let text = "x".into();
         Ok(RequestWhy { id, known, request: None, finding, stderr: vec![], events: vec![], text })
+    }
+
+    async fn requests(&self, _: insula_store::RequestQuery) -> Result<FoundRequests, ControlError> {
+        Ok(FoundRequests { requests: vec![] })
     }
 
     fn metrics_access(&self) -> insula_spec::config::MetricsAccess {

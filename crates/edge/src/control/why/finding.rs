@@ -41,7 +41,7 @@ pub(super) fn find(case: &Case<'_>) -> Finding {
 fn request(case: &Case<'_>) -> Option<Finding> {
     let since = UNIX_EPOCH + Duration::from_micros(case.status.since.micros());
     let newest = case.requests.first().filter(|r| is_recent_failure(r, since, SystemTime::now()))?;
-    let found = judge(newest, Some(case.spec), &[]);
+    let found = judge(newest, Some(case.spec), &[], case.slow);
     let cause = format!("it runs, but {}: {}", headline(newest), found.cause);
     Some(Finding { cause: Cause { cause, ..found }, failed: true })
 }

@@ -15,13 +15,13 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use insula_api::{Status, Why, WhyEvent};
 use insula_spec::{InstanceName, ServiceSpec};
 use insula_store::{Event, EventKind, EventRow, RequestRecord};
 
-pub(super) use request::{RequestCase, Source, explain_request};
+pub(super) use request::{RequestCase, Source, explain_request, request};
 
 /// What is known about one instance.
 #[derive(Debug)]
@@ -35,6 +35,8 @@ pub(super) struct Case<'a> {
     pub(super) stderr: Vec<(SystemTime, String)>,
     /// Its notable requests, newest first.
     pub(super) requests: Vec<RequestRecord>,
+    /// A request that takes longer is slow.
+    pub(super) slow: Duration,
 }
 
 impl Case<'_> {

@@ -28,6 +28,8 @@ pub(in crate::control) struct RequestCase<'a> {
     pub(in crate::control) source: Source,
     /// What was asked for of its service.
     pub(in crate::control) spec: Option<&'a ServiceSpec>,
+    /// A request that takes longer is slow: `slow_request`.
+    pub(in crate::control) slow: Duration,
     /// What happened to its instance around it, newest first.
     pub(in crate::control) events: Vec<EventRow>,
     /// What its instance wrote to standard error, oldest first.
@@ -49,7 +51,7 @@ pub(in crate::control) enum Source {
 
 /// The answer.
 pub(in crate::control) fn explain_request(case: RequestCase<'_>) -> RequestWhy {
-    let RequestCase { id, source, spec, events, stderr } = case;
+    let RequestCase { id, source, spec, slow, events, stderr } = case;
     let (known, record) = match source {
         Source::Found(known, record) => (known, record),
         Source::AgedOut(held) => return unknown(id, Known::AgedOut, aged_out(held)),
@@ -59,7 +61,7 @@ pub(in crate::control) fn explain_request(case: RequestCase<'_>) -> RequestWhy {
         Source::Never => return unknown(id, Known::NeverGiven, never()),
     };
     let events: Vec<_> = events.into_iter().map(|row| row.event).collect();
-    let finding = judge(&record, spec, &events);
+    let finding = judge(&record, spec, &events, slow);
     let failed = record.status >= 500 || record.error.is_some();
     let stderr = if failed { stderr } else { Vec::new() };
     let text = tell(&record, &finding, &events, &stderr);
@@ -110,8 +112,14 @@ fn cause(code: &str, cause: String, remediation: impl Into<String>) -> Cause {
     Cause { code: code.to_owned(), cause, remediation: remediation.into() }
 }
 
-/// What went wrong with a request, or that nothing did. Events are those around it, newest first.
-pub(super) fn judge(record: &RequestRecord, spec: Option<&ServiceSpec>, events: &[Event]) -> Cause {
+/// What went wrong with a request, or that nothing did. Events are those around it, newest first; one that took
+/// longer than `slow` was slow.
+pub(super) fn judge(
+    record: &RequestRecord,
+    spec: Option<&ServiceSpec>,
+    events: &[Event],
+    slow: Duration,
+) -> Cause {
     if let (Some(name), Some(spec)) = (&record.instance, spec) {
         let found = of_instance(record, (name, spec), events)
             .or_else(|| of_settings(record, name, spec))
@@ -120,7 +128,7 @@ pub(super) fn judge(record: &RequestRecord, spec: Option<&ServiceSpec>, events: 
             return found;
         }
     }
-    of_itself(record)
+    of_itself(record, slow)
 }
 
 /// The instance failed, and with it the request.
@@ -198,7 +206,7 @@ fn of_workload(record: &RequestRecord, name: &InstanceName) -> Option<Cause> {
 }
 
 /// What the exchange says without more.
-fn of_itself(record: &RequestRecord) -> Cause {
+fn of_itself(record: &RequestRecord, slow: Duration) -> Cause {
     let (status, took) = (record.status, span(record.total));
     match record.error.as_deref() {
         Some(code) => refused(record, code),
@@ -208,8 +216,13 @@ fn of_itself(record: &RequestRecord) -> Cause {
             logs(record),
         ),
         None if status == 0 => cause("carried", format!("the connection was carried for {took}"), ""),
-        None if record.total > Duration::from_secs(1) && status != 101 => {
-            cause("slow", format!("the workload answered {status}, and it took {took}"), logs(record))
+        None if record.total > slow && status != 101 => {
+            let bound = format!("longer than `slow_request` {}", seconds(slow));
+            cause(
+                "slow",
+                format!("the workload answered {status}, and it took {took}, {bound}"),
+                logs(record),
+            )
         }
         None => cause("answered", format!("the workload answered {status} after {took}"), ""),
     }
@@ -295,7 +308,8 @@ pub(super) fn is_recent_failure(record: &RequestRecord, since: SystemTime, now: 
     record.status >= 500 && record.time + record.total >= since && age < RECENT
 }
 
-fn request(record: RequestRecord) -> Request {
+/// As the API shows it.
+pub(in crate::control) fn request(record: RequestRecord) -> Request {
     let micros = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
     Request {
         time: record.time.into(),

@@ -5,10 +5,12 @@ use std::time::{Duration, SystemTime};
 
 use insula_api::{Observed, Status, Timestamp, Wanted, Why};
 use insula_spec::{Config, Network, ServiceSpec};
-use insula_store::{Event, EventKind, EventRow};
+use insula_store::{Event, EventKind, EventRow, RequestRecord};
 use serde_json::json;
 
-use super::{Case, explain, failure};
+use super::{Case, explain, failure, request};
+
+const SLOW: Duration = Duration::from_secs(1);
 
 fn spec() -> ServiceSpec {
     let text = "[service.notes]\ncommand = \"app\"\nstartup_timeout = \"2s\"\nmemory = \"64M\"\n";
@@ -29,7 +31,8 @@ fn why(observed: Observed, story: Vec<Event>) -> Why {
     let row = |(i, event): (usize, Event)| EventRow { id: i as u64, instance: None, event };
     let events = story.into_iter().enumerate().map(row).rev().collect();
     let stderr = vec![(at(7), "Traceback".to_owned()), (at(7), "ImportError: no module".to_owned())];
-    explain(Case { name: &name, spec: &spec(), status, events, stderr, requests: Vec::new() })
+    let (requests, slow) = (Vec::new(), SLOW);
+    explain(Case { name: &name, spec: &spec(), status, events, stderr, requests, slow })
 }
 
 fn at(second: u64) -> SystemTime {
@@ -283,10 +286,39 @@ fn a_program_that_says_that_there_is_no_space_is_believed() {
         let event = Event { time: at(9), ..code(1) };
         let events = vec![EventRow { id: 1, instance: None, event }];
         let stderr = vec![(at(7), line.to_owned()), (at(8), "bye".to_owned())];
-        let case =
-            Case { name: &name, spec: &spec(), status: status.clone(), events, stderr, requests: Vec::new() };
+        let (spec, status, requests) = (spec(), status.clone(), Vec::new());
+        let case = Case { name: &name, spec: &spec, status, events, stderr, requests, slow: SLOW };
         let found = explain(case).finding;
         assert_eq!(found.code, expected);
         assert_eq!(found.cause.contains(line), expected == "disk_full", "{found:?}");
     }
+}
+
+#[test]
+fn slow_is_what_the_configuration_says() {
+    let record = |status: u16, millis: u64| RequestRecord {
+        id: "0123456789abcdef".into(),
+        time: at(0),
+        instance: Some("notes:alice".parse().unwrap()),
+        method: "GET".into(),
+        path: "/".into(),
+        status,
+        error: None,
+        waited: Duration::ZERO,
+        total: Duration::from_millis(millis),
+        bytes_in: 0,
+        bytes_out: 0,
+        woke: false,
+        retried: false,
+        skipped: 0,
+    };
+    let judge = |status, millis, slow| {
+        request::judge(&record(status, millis), Some(&spec()), &[], Duration::from_millis(slow))
+    };
+    assert_eq!(judge(200, 300, 1000).code, "answered");
+    let found = judge(200, 300, 250);
+    assert!(found.code == "slow" && found.cause.contains("`slow_request` 250 ms"), "{found:?}");
+    assert_eq!(judge(200, 1500, 2000).code, "answered");
+    // The time that a connection is open after an upgrade is not the workload's.
+    assert_eq!(judge(101, 1500, 250).code, "answered");
 }
