@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::census::Full;
 use crate::directory::Entry;
 use crate::disk;
+use crate::disk::Fill;
 use crate::keeper::Message;
 use crate::services::{Errand, NotRoused, Services};
 use crate::status::Status;
@@ -122,6 +123,10 @@ pub struct Overview {
     pub leases: u64,
     /// Bytes that its directory held when it was last counted.
     pub disk_bytes: Option<u64>,
+    /// The bytes that it might hold then; `None` without a limit.
+    pub disk_limit: Option<u64>,
+    /// How full it was then; `None` without a limit.
+    pub disk_fill: Option<Fill>,
 }
 
 impl Overview {
@@ -136,6 +141,8 @@ impl Overview {
             wakes: entry.wakes,
             leases: entry.run.as_ref().map_or(0, |run| run.gate.inside()),
             disk_bytes: entry.disk.as_ref().map(|reading| reading.used),
+            disk_limit: entry.disk.as_ref().and_then(|reading| reading.limit),
+            disk_fill: entry.disk.as_ref().filter(|reading| reading.limit.is_some()).map(|r| r.fill),
         }
     }
 }

@@ -160,6 +160,39 @@ fn a_soft_limit_refuses_nothing_and_is_told_of_once() {
 }
 
 #[test]
+fn what_is_used_and_what_may_be_are_metrics() {
+    let mode = if is_root() { "disk_limit_mode = \"soft\"" } else { "" };
+    let limited = format!("disk_limit = \"10MiB\"\n{mode}\nidle_timeout = \"200ms\"");
+    let all = [("app", "serve", limited.as_str(), &["a"][..]), ("free", "serve", "", &["a"][..])];
+    let server = Server::start(&("[observability]\ninstance_metrics = true\n".to_owned() + &services(&all)));
+    let page = || server.cli(&["metrics"]).ok().stdout;
+    let value = |name: &str| page().lines().find_map(|l| l.strip_prefix(name)?.trim().parse::<f64>().ok());
+    let fill = |word: &str| value(&format!("insula_instances_disk{{service=\"app\",fill=\"{word}\"}}"));
+    let used = "insula_instance_disk_bytes{service=\"app\",id=\"a\"}";
+    server.get("free:a", "/fill?mb=1").expect(200);
+    server.get("app:a", "/fill?mb=1").expect(200);
+    server.wait_observed("app:a", "asleep");
+    if usage(&server, "app:a")["disk"]["used_bytes"].is_null() {
+        skip!("this user may not read what belongs to its subordinate ids");
+    }
+    wait_until("it is counted", || (fill("room") == Some(1.0)).then_some(()));
+    assert_eq!((fill("near"), fill("full")), (Some(0.0), Some(0.0)));
+    assert!(value(used).is_some_and(|bytes| (1e6..4e6).contains(&bytes)), "{}", page());
+    let limit = "insula_instance_disk_limit_bytes{service=\"app\",id=\"a\"}";
+    assert_eq!(value(limit), Some(f64::from(10 << 20)));
+    server.get("app:a", "/fill?mb=8").expect(200);
+    server.wait_observed("app:a", "asleep");
+    wait_until("it is near its limit", || (fill("near") == Some(1.0)).then_some(()));
+    assert_eq!(fill("room"), Some(0.0));
+    assert!(value(used) > Some(8e6), "{}", page());
+    // Who has no limit has no sample of one, even when it was counted.
+    assert!(usage(&server, "free:a")["disk"]["used_bytes"].is_u64());
+    assert!(value("insula_instance_disk_bytes{service=\"free\",id=\"a\"}").is_some());
+    assert!(!page().contains("insula_instance_disk_limit_bytes{service=\"free\""), "{}", page());
+    assert_eq!(value("insula_instances_disk{service=\"free\",fill=\"room\"}"), Some(0.0));
+}
+
+#[test]
 fn a_limit_that_cannot_be_hard_is_refused_where_hard_is_asked_for() {
     let level = if no_images().is_some() { "namespace" } else { "process" };
     let keys = format!("disk_limit = \"10MiB\"\ndisk_limit_mode = \"hard\"\nisolation = \"{level}\"");

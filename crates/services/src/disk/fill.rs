@@ -30,6 +30,9 @@ pub enum Fill {
 }
 
 impl Fill {
+    /// Each of them, the emptiest first.
+    pub const ALL: [Self; 3] = [Self::Room, Self::Near, Self::Full];
+
     /// Its word.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

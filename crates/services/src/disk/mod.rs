@@ -242,8 +242,22 @@ async fn write(shared: &Shared, name: &InstanceName, reading: Option<&DiskReadin
     let Some(DiskReading { used, limit: Some(limit), hold: Some(hold), fill, .. }) = reading else { return };
     let mechanism = hold.mechanism.to_string();
     let told = DiskEvent { disk: *fill, used: *used, limit: *limit, mechanism, started };
+    say(name, &told);
     if let Err(error) = shared.store.transition(name, Change::none(), told.event()).await {
         tracing::warn!(instance = %name, %error, "cannot record how full its directory is");
+    }
+}
+
+/// Tells the daemon's own log, at a level that fits.
+fn say(name: &InstanceName, told: &DiskEvent) {
+    let (service, cause) = (&name.service, told.event().cause);
+    match told.disk {
+        Fill::Room => {
+            tracing::info!(instance = %name, %service, used = told.used, limit = told.limit, "{cause}")
+        }
+        Fill::Near | Fill::Full => {
+            tracing::warn!(instance = %name, %service, used = told.used, limit = told.limit, "{cause}");
+        }
     }
 }
 

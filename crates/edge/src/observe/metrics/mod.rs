@@ -8,7 +8,7 @@ mod text;
 use std::collections::BTreeMap;
 
 use insula_api::{Footprint, Timestamp, Usage};
-use insula_services::{EXIT_REASONS, Overview, ServiceCounts};
+use insula_services::{EXIT_REASONS, Fill, Overview, ServiceCounts};
 use insula_spec::ServiceName;
 
 use self::text::{Kind, Page, seconds};
@@ -146,6 +146,8 @@ fn label(row: &Row) -> &str {
 struct Service {
     states: BTreeMap<&'static str, u64>,
     in_flight: u64,
+    /// Instances with a disk limit, in the order of [`Fill::ALL`].
+    disks: [u64; Fill::ALL.len()],
     counts: ServiceCounts,
 }
 
@@ -157,6 +159,10 @@ fn services<'a>(s: &'a Sources<'_>) -> BTreeMap<&'a str, Service> {
         if let Some(service) = slot(&mut all, overview.name.service.as_str()) {
             *service.states.entry(overview.status.observed.as_str()).or_default() += 1;
             service.in_flight += overview.leases;
+            let fill = overview.disk_fill.and_then(|fill| Fill::ALL.iter().position(|one| *one == fill));
+            if let Some(count) = fill.and_then(|at| service.disks.get_mut(at)) {
+                *count += 1;
+            }
         }
     }
     for (name, counts) in &s.counts {
@@ -201,6 +207,13 @@ fn instances(page: &mut Page, services: &BTreeMap<&str, Service>) {
     );
     let help = "Requests that wait for an instance at this moment.";
     each(page, services, (Kind::Gauge, "insula_requests_waiting", help), |s| s.counts.waiting);
+    let help = "Instances with a disk limit, by how full their directory was when last counted.";
+    page.family(Kind::Gauge, "insula_instances_disk", help);
+    for (name, service) in services {
+        for (fill, count) in Fill::ALL.iter().zip(service.disks) {
+            page.sample(&[("service", name), ("fill", fill.as_str())], count);
+        }
+    }
 }
 
 fn lives(page: &mut Page, services: &BTreeMap<&str, Service>) {
@@ -261,6 +274,9 @@ fn each_instance(page: &mut Page, instances: &[(Overview, Option<Usage>)]) {
     family(Gauge, "insula_instance_memory_bytes", "Memory that it uses.", &memory);
     let disk = |o: &Overview, _: Option<&Usage>| Some(o.disk_bytes?.to_string());
     family(Gauge, "insula_instance_disk_bytes", "What its directory held when last counted.", &disk);
+    let limit = |o: &Overview, _: Option<&Usage>| Some(o.disk_limit?.to_string());
+    let help = "What its directory might hold then, where there is a limit.";
+    family(Gauge, "insula_instance_disk_limit_bytes", help, &limit);
     let cpu = |_: &Overview, u: Option<&Usage>| Some(seconds(u?.cpu_micros?.saturating_mul(1000)));
     family(Counter, "insula_instance_cpu_seconds_total", "CPU time of its present sandbox.", &cpu);
     let pids = |_: &Overview, u: Option<&Usage>| Some(u?.pids?.to_string());

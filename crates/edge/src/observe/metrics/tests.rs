@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use insula_api::{Footprint, Timestamp, Usage};
-use insula_services::{Observed, Overview, ServiceCounts, Status};
+use insula_services::{Fill, Observed, Overview, ServiceCounts, Status};
 use insula_spec::ServiceName;
 use insula_store::Wanted;
 
@@ -30,7 +30,9 @@ fn overview(name: &str) -> Overview {
         restarts: 0,
         wakes: 0,
         leases: 2,
-        disk_bytes: None,
+        disk_bytes: Some(9),
+        disk_limit: Some(10),
+        disk_fill: Some(Fill::Near),
     }
 }
 
@@ -110,11 +112,20 @@ fn what_happened_is_counted_under_its_service() {
         "insula_instance_starts_total{service=\"last\",cause=\"wake\"} 4\n",
         "insula_instances{service=\"last\",state=\"asleep\"} 1\n",
         "insula_requests_in_flight{service=\"notes\"} 2\n",
+        "insula_instances_disk{service=\"notes\",fill=\"near\"} 1\n",
+        "insula_instances_disk{service=\"notes\",fill=\"full\"} 0\n",
         "insula_worker_start_time_seconds 1.5\n",
     ] {
         assert!(page.contains(line), "no {line} in {page}");
     }
     assert!(!page.contains("alice"), "an instance is a label");
+    let page = super::page(&sources(&["notes", "last"], true));
+    for line in [
+        "insula_instance_disk_bytes{service=\"notes\",id=\"alice\"} 9\n",
+        "insula_instance_disk_limit_bytes{service=\"notes\",id=\"alice\"} 10\n",
+    ] {
+        assert!(page.contains(line), "no {line} in {page}");
+    }
 }
 
 #[test]
