@@ -3,10 +3,10 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use insula_tests::{Answer, Place, Server, free_port, wait_until};
+use insula_tests::{Answer, Place, Server, free_port, is_root, skip, wait_until};
 use serde_json::Value;
 
-use crate::common::app;
+use crate::common::{app, services};
 use crate::helper::Helper;
 
 /// Takes alerts, checks each signature with the key, writes one JSON object a line. It answers with the
@@ -45,12 +45,12 @@ sys.stdin.read()
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 
 /// A program that takes alerts.
-fn receiver(place: &Place, port: u16) -> Helper {
+pub(crate) fn receiver(place: &Place, port: u16) -> Helper {
     let [key, taken] = [key(place), place.path().join("taken")].map(|path| path.to_str().unwrap().to_owned());
     Helper::start(place, RECEIVER, &[key, port.to_string(), taken])
 }
 
-fn key(place: &Place) -> PathBuf {
+pub(crate) fn key(place: &Place) -> PathBuf {
     let path = place.path().join("alerts.key");
     std::fs::write(&path, KEY).unwrap();
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
@@ -63,7 +63,7 @@ fn taken(place: &Place) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn hook(port: u16, path: &str, events: &str) -> String {
+pub(crate) fn hook(port: u16, path: &str, events: &str) -> String {
     format!(
         "[[alerts.webhook]]\nname = \"ops\"\nurl = \"http://127.0.0.1:{port}/{path}\"\n\
          secret_file = \"$ROOT/alerts.key\"\nevents = [{events}]\n"
@@ -151,6 +151,129 @@ fn what_may_pass_is_sent_again_under_the_same_id_and_what_is_gone_is_given_up() 
     assert_eq!(statuses, [503, 410, 302, 200]);
     let ids: Vec<_> = alerts.iter().map(|a| a["body"]["id"].as_str().unwrap()).collect();
     assert!(ids[0] == ids[1] && ids[1] != ids[2] && ids[2] != ids[3], "{ids:?}");
+    drop(receiver);
+}
+
+/// What the checks of an instance said so far, oldest first.
+fn checks(server: &Server, instance: &str) -> Vec<String> {
+    let said = server.cli(&["events", instance, "--kind", "health", "--json"]).ok().stdout;
+    let word = |line: &str| {
+        let event: Value = serde_json::from_str(line).unwrap();
+        event["cause"].as_str().unwrap().split(' ').next().unwrap().to_owned()
+    };
+    said.lines().map(word).collect()
+}
+
+/// What the receiver was told: kind, instance, and what the detail says of a disk.
+fn told(place: &Place) -> Vec<(String, String, String)> {
+    let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let alerts = taken(place);
+    assert!(alerts.iter().all(|alert| alert["genuine"] == true), "{alerts:?}");
+    let one = |alert: &Value| {
+        let body = &alert["body"];
+        assert_eq!(alert["headers"]["insula-event"], body["kind"], "{alert}");
+        (word(&body["kind"]), word(&body["instance"]), word(&body["detail"]["disk"]))
+    };
+    alerts.iter().map(one).collect()
+}
+
+#[test]
+fn who_falls_ill_and_who_is_well_again_is_told_once_each() {
+    let (place, port) = (Place::new(), free_port());
+    drop(key(&place));
+    let receiver = receiver(&place, port);
+    let health = "health = { path = \"/well\", interval = \"100ms\", failures = 3 }";
+    let keys = |restart: &str| format!("{health}\nrestart = \"{restart}\"\nrestart_backoff = \"20ms\"");
+    let (stays, restarts) = (keys("never"), keys("on-failure"));
+    // A check that never succeeds again is the control of a recovery.
+    let all = services(&[("stays", "serve", &stays, &["a", "lost"]), ("anew", "serve", &restarts, &["a"])]);
+    let events = "\"unhealthy\", \"healthy\", \"failed\"";
+    // The first attempt at the recovery is refused, so it comes again.
+    let config = all + &hook(port, "200,200,503,200", events);
+    let server = Server::with(place, &config, &insula_tests::Options::default());
+    let wait = |instance: &str, said: &[&str]| {
+        wait_until(&format!("the checks of {instance} say {said:?}"), || {
+            (checks(&server, instance) == said).then_some(())
+        });
+    };
+    let well = ["stays:a", "stays:lost", "anew:a"];
+    for instance in well {
+        server.get(instance, "/health").expect(200);
+        wait(instance, &["healthy"]);
+    }
+    // One check that fails makes nobody ill, and one that succeeds after it is no recovery.
+    server.get("stays:a", "/sicken?n=1").expect(200);
+    wait("stays:a", &["healthy", "degraded", "healthy"]);
+    server.get("stays:lost", "/sicken?n=1000000").expect(200);
+    wait("stays:lost", &["healthy", "degraded", "degraded", "unhealthy"]);
+    let told_so_far = |count: usize| {
+        wait_until(&format!("{count} alerts are delivered"), || {
+            (listed(&server)["delivered"] == count).then_some(())
+        });
+    };
+    told_so_far(1);
+    server.get("stays:a", "/sicken?n=3").expect(200);
+    told_so_far(3);
+    // A new process has forgotten that it was ill.
+    server.get("anew:a", "/sicken?n=1000000").expect(200);
+    told_so_far(5);
+    let expected: Vec<_> = [
+        ("unhealthy", "stays:lost"),
+        ("unhealthy", "stays:a"),
+        ("healthy", "stays:a"),
+        ("healthy", "stays:a"),
+        ("unhealthy", "anew:a"),
+        ("healthy", "anew:a"),
+    ]
+    .map(|(kind, instance)| (kind.to_owned(), instance.to_owned(), String::new()))
+    .to_vec();
+    assert_eq!(told(server.place()), expected);
+    let alerts = taken(server.place());
+    assert_eq!(alerts[2]["body"]["id"], alerts[3]["body"]["id"], "the refused one came under another id");
+    assert_eq!(listed(&server)["failed"], 1);
+    drop(receiver);
+}
+
+#[test]
+fn a_disk_that_fills_and_has_room_again_is_told_and_its_neighbour_is_not() {
+    let (place, port) = (Place::new(), free_port());
+    drop(key(&place));
+    let receiver = receiver(&place, port);
+    let mode = if is_root() { "disk_limit_mode = \"soft\"" } else { "" };
+    let keys = format!("disk_limit = \"10MiB\"\n{mode}\nidle_timeout = \"200ms\"");
+    let hook = hook(port, "200", "\"disk\", \"disk_room\"");
+    let config = app("serve", &keys, &["a", "b"]) + &hook;
+    let server = Server::with(place, &config, &insula_tests::Options::default());
+    // Counted when it falls asleep; `b` stays where there is room, and is counted as often.
+    let step = |path: &str, delivered: usize| {
+        server.get("app:a", path).expect(200);
+        server.get("app:b", "/write?n=1000").expect(200);
+        server.wait_observed("app:a", "asleep");
+        server.wait_observed("app:b", "asleep");
+        wait_until(&format!("{delivered} alerts after {path}"), || {
+            (listed(&server)["delivered"] == delivered).then_some(())
+        });
+    };
+    step("/fill?mb=1", 0);
+    let usage = server.cli(&["usage", "app:a", "--json"]).ok().json();
+    if usage["tenants"][0]["disk"]["used_bytes"].is_null() {
+        skip!("this user may not read what belongs to its subordinate ids");
+    }
+    step("/fill?mb=8", 1);
+    step("/fill?mb=3", 2);
+    step("/empty", 3);
+    let expected: Vec<_> = [("disk", "near"), ("disk", "full"), ("disk_room", "room")]
+        .map(|(kind, fill)| (kind.to_owned(), "app:a".to_owned(), fill.to_owned()))
+        .to_vec();
+    assert_eq!(told(server.place()), expected);
+    // The daemon says so itself, too, and at which level.
+    let said = server.said();
+    for (level, words) in [("WARN", "% of its disk limit"), ("INFO", "there is room again")] {
+        assert!(
+            said.lines().any(|line| line.contains(level) && line.contains(words)),
+            "{level} {words}: {said}"
+        );
+    }
     drop(receiver);
 }
 

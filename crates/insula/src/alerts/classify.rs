@@ -20,20 +20,29 @@ pub(super) const KINDS: &[EventKind] = &[
 /// Kinds that say how a run began.
 const BEGINNINGS: &[EventKind] = &[EventKind::Spawned, EventKind::Woken, EventKind::Restarted];
 
-/// How many beginnings are looked at to find the one before an event.
+/// How many events are looked at to find the one before another.
 const BACK: usize = 100;
 
-/// What an event is an alert about, the most telling first; empty for none. `looped` says of `failed`
-/// whether the instance had been started again before.
-pub(super) fn kinds(event: &Event, looped: bool) -> Vec<AlertKind> {
+/// What had happened to the instance before an event, as far as it matters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Before {
+    /// Of `failed`: it had been started again.
+    restarted: bool,
+    /// Of a check that succeeded: it had counted as ill, and had not been healthy since.
+    ill: bool,
+}
+
+/// What an event is an alert about, the most telling first; empty for none.
+pub(super) fn kinds(event: &Event, before: Before) -> Vec<AlertKind> {
     let oom = matches!(Failure::of(event), Some(Failure::Ended { exit: Exit::Oom }));
     let with_oom = |kind| if oom { vec![AlertKind::Oom, kind] } else { vec![kind] };
     match event.kind {
         EventKind::Health => match Failure::of(event) {
             Some(Failure::Unhealthy { ill: true, .. }) => vec![AlertKind::Unhealthy],
+            None if before.ill => vec![AlertKind::Healthy],
             _ => Vec::new(),
         },
-        EventKind::Failed if looped => vec![AlertKind::RestartLoop, AlertKind::Failed],
+        EventKind::Failed if before.restarted => vec![AlertKind::RestartLoop, AlertKind::Failed],
         EventKind::Failed => vec![AlertKind::Failed],
         EventKind::Exited => match Failure::of(event) {
             Some(Failure::Ended { exit }) if exit.success() => Vec::new(),
@@ -42,8 +51,10 @@ pub(super) fn kinds(event: &Event, looped: bool) -> Vec<AlertKind> {
         EventKind::StartFailed => with_oom(AlertKind::StartFailed),
         EventKind::Lost => vec![AlertKind::Lost],
         EventKind::Disk => match DiskEvent::of(event) {
-            Some(told) if told.disk != Fill::Room && !told.started => vec![AlertKind::Disk],
-            _ => Vec::new(),
+            Some(told) if told.started => Vec::new(),
+            Some(told) if told.disk == Fill::Room => vec![AlertKind::DiskRoom],
+            Some(_) => vec![AlertKind::Disk],
+            None => Vec::new(),
         },
         EventKind::LogGap => vec![AlertKind::LogGap],
         EventKind::DeployFailed => vec![AlertKind::DeployFailed],
@@ -52,20 +63,46 @@ pub(super) fn kinds(event: &Event, looped: bool) -> Vec<AlertKind> {
     }
 }
 
+/// Looks at what was before an event.
+pub(super) async fn before(store: &Store, row: &EventRow) -> Result<Before, ReadError> {
+    match row.event.kind {
+        EventKind::Failed => Ok(Before { restarted: restarted(store, row).await?, ill: false }),
+        EventKind::Health if Failure::of(&row.event).is_none() => {
+            Ok(Before { restarted: false, ill: ill(store, row).await? })
+        }
+        _ => Ok(Before::default()),
+    }
+}
+
 /// Whether the run that ended in this event was a restart already.
-pub(super) async fn looped(store: &Store, row: &EventRow) -> Result<bool, ReadError> {
-    if row.event.kind != EventKind::Failed || row.instance.is_none() {
-        return Ok(false);
+async fn restarted(store: &Store, row: &EventRow) -> Result<bool, ReadError> {
+    let rows = earlier(store, row, BEGINNINGS).await?;
+    Ok(rows.first().is_some_and(|earlier| earlier.event.kind == EventKind::Restarted))
+}
+
+/// Whether the last thing that its checks said, beside that some of them failed, is that it is ill.
+async fn ill(store: &Store, row: &EventRow) -> Result<bool, ReadError> {
+    let rows = earlier(store, row, &[EventKind::Health]).await?;
+    let said = rows.iter().map(|earlier| Failure::of(&earlier.event));
+    let mut decided = said.filter(|said| !matches!(said, Some(Failure::Unhealthy { ill: false, .. })));
+    Ok(matches!(decided.next(), Some(Some(Failure::Unhealthy { .. }))))
+}
+
+/// What happened to the instance of an event before it, newest first.
+async fn earlier(store: &Store, row: &EventRow, kinds: &[EventKind]) -> Result<Vec<EventRow>, ReadError> {
+    if row.instance.is_none() {
+        return Ok(Vec::new());
     }
     let query = EventQuery {
         instance: row.instance.clone(),
-        kinds: BEGINNINGS.to_vec(),
+        kinds: kinds.to_vec(),
         limit: Some(BACK),
         newest_first: true,
         ..EventQuery::default()
     };
-    let before = store.events(query).await?.into_iter().find(|earlier| earlier.id < row.id);
-    Ok(before.is_some_and(|earlier| earlier.event.kind == EventKind::Restarted))
+    let mut rows = store.events(query).await?;
+    rows.retain(|earlier| earlier.id < row.id);
+    Ok(rows)
 }
 
 #[cfg(test)]
@@ -75,7 +112,7 @@ mod tests {
     use super::*;
 
     fn of(kind: EventKind, detail: serde_json::Value) -> Vec<AlertKind> {
-        kinds(&Event::new(kind, "words").detail(detail), false)
+        kinds(&Event::new(kind, "words").detail(detail), Before::default())
     }
 
     #[test]
@@ -84,7 +121,11 @@ mod tests {
         let ended = |exit| serde_json::to_value(Failure::Ended { exit }).unwrap();
         assert_eq!(of(EventKind::Health, ill(true)), [AlertKind::Unhealthy]);
         assert_eq!(of(EventKind::Health, ill(false)), []);
-        assert_eq!(of(EventKind::Health, json!(null)), []);
+        assert_eq!(of(EventKind::Health, json!(null)), [], "it had not been ill");
+        let ill_before = Before { restarted: false, ill: true };
+        assert_eq!(kinds(&Event::new(EventKind::Health, "words"), ill_before), [AlertKind::Healthy]);
+        let again = Event::new(EventKind::Health, "words").detail(ill(false));
+        assert_eq!(kinds(&again, ill_before), [], "another failed check is no recovery");
         assert_eq!(of(EventKind::Exited, ended(Exit::Oom)), [AlertKind::Oom, AlertKind::Crashed]);
         assert_eq!(of(EventKind::Exited, ended(Exit::Code(3))), [AlertKind::Crashed]);
         assert_eq!(of(EventKind::Exited, ended(Exit::Code(0))), []);
@@ -93,18 +134,21 @@ mod tests {
         for fill in ["near", "full"] {
             assert_eq!(of(EventKind::Disk, disk(fill, false)), [AlertKind::Disk]);
         }
-        assert_eq!(of(EventKind::Disk, disk("room", false)), []);
+        assert_eq!(of(EventKind::Disk, disk("room", false)), [AlertKind::DiskRoom]);
         assert_eq!(of(EventKind::Disk, disk("full", true)), [], "it was told when it became full");
         assert_eq!(of(EventKind::Woken, json!(null)), []);
         let failed = Event::new(EventKind::Failed, "words");
-        assert_eq!(kinds(&failed, true), [AlertKind::RestartLoop, AlertKind::Failed]);
-        assert_eq!(kinds(&failed, false), [AlertKind::Failed]);
+        assert_eq!(
+            kinds(&failed, Before { restarted: true, ill: false }),
+            [AlertKind::RestartLoop, AlertKind::Failed]
+        );
+        assert_eq!(kinds(&failed, Before::default()), [AlertKind::Failed]);
     }
 
     #[test]
     fn only_kinds_that_are_asked_for_can_be_alerts() {
         for kind in EventKind::ALL {
-            let told = !kinds(&Event::new(*kind, ""), false).is_empty()
+            let told = !kinds(&Event::new(*kind, ""), Before::default()).is_empty()
                 || matches!(*kind, EventKind::Health | EventKind::Disk);
             assert_eq!(told, KINDS.contains(kind), "{kind}");
         }
@@ -129,8 +173,39 @@ mod tests {
         let rows = store.events(EventQuery::default()).await.unwrap();
         let mut found = Vec::new();
         for row in &rows {
-            found.push(looped(&store, row).await.unwrap());
+            found.push(before(&store, row).await.unwrap().restarted);
         }
         assert_eq!(found, [false, false, false, true, false, false]);
+    }
+
+    #[tokio::test]
+    async fn who_is_healthy_after_it_was_ill_has_recovered_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("db")).await.unwrap();
+        let (a, b) = ("api:a".parse().unwrap(), "api:b".parse().unwrap());
+        let failing = |ill| json!({"failure": "unhealthy", "failures": 1, "ill": ill});
+        let well = || json!(null);
+        // Who, what the checks say, whether that is a recovery.
+        let story = [
+            (&a, well(), false),
+            (&a, failing(false), false),
+            (&a, well(), false),
+            (&a, failing(true), false),
+            (&b, well(), false),
+            (&a, failing(false), false),
+            (&a, well(), true),
+            (&a, failing(false), false),
+            (&a, well(), false),
+        ];
+        for (name, detail, _) in &story {
+            let event = Event::new(EventKind::Health, "words").detail(detail.clone());
+            store.note(Some(name), event).await.unwrap();
+        }
+        let rows = store.events(EventQuery::default()).await.unwrap();
+        assert_eq!(rows.len(), story.len());
+        for (row, (name, detail, recovered)) in rows.iter().zip(&story) {
+            let kinds = kinds(&row.event, before(&store, row).await.unwrap());
+            assert_eq!(kinds.contains(&AlertKind::Healthy), *recovered, "{name} {detail}");
+        }
     }
 }

@@ -95,7 +95,7 @@ impl Hook {
         if !services.is_empty() && !ours(row) {
             return Ok(None);
         }
-        let kinds = classify::kinds(&row.event, classify::looped(&self.store, row).await?);
+        let kinds = classify::kinds(&row.event, classify::before(&self.store, row).await?);
         Ok(kinds.into_iter().find(|kind| self.webhook.events.contains(kind)))
     }
 

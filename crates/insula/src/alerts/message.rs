@@ -107,6 +107,8 @@ fn remediation(kind: AlertKind, name: Option<&str>) -> String {
         | AlertKind::Crashed
         | AlertKind::StartFailed
         | AlertKind::Lost => format!("run `insula why {name}`"),
+        AlertKind::Healthy => format!("nothing needs doing; `insula why {name}` tells what had happened"),
+        AlertKind::DiskRoom => "nothing needs doing".to_owned(),
         AlertKind::Disk => format!("run `insula usage {name}`; remove data, or raise `disk_limit`"),
     }
 }

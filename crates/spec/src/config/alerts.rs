@@ -49,6 +49,8 @@ macro_rules! kinds {
 kinds! {
     /// Health checks failed so often that the instance counts as ill.
     Unhealthy = "unhealthy",
+    /// An instance that counted as ill passes its health checks again.
+    Healthy = "healthy",
     /// An instance was given up.
     Failed = "failed",
     /// An instance was given up after it was started again and ended again.
@@ -59,6 +61,8 @@ kinds! {
     Crashed = "crashed",
     /// A tenant's directory came near its limit, or reached it.
     Disk = "disk",
+    /// A tenant's directory that was near its limit has room again.
+    DiskRoom = "disk_room",
     /// A start did not succeed.
     StartFailed = "start_failed",
     /// A running instance was not there any more.
