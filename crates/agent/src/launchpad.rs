@@ -272,6 +272,12 @@ fn limit(what: Resource, n: u32) -> Result<(), Failure> {
     rustix::process::setrlimit(what, limit).map_err(|e| (Step::Limits, e.into()))
 }
 
+/// The program has core files only if it raises its own limit. The daemon's, which is inherited, is for the daemon.
+fn no_core_unless_it_asks() -> Result<(), Failure> {
+    let limit = Rlimit { current: Some(0), ..rustix::process::getrlimit(Resource::Core) };
+    rustix::process::setrlimit(Resource::Core, limit).map_err(|e| (Step::Limits, e.into()))
+}
+
 fn prepare(control: &UnixStream, plan: &LaunchPlan, outputs: [RawFd; 2]) -> Result<(), Failure> {
     let stdin = stdin(control, plan).map_err(at(Step::View))?;
     settle_in(plan, [stdin.as_raw_fd(), outputs[0], outputs[1]])
@@ -290,6 +296,7 @@ pub(crate) fn settle_in(plan: &LaunchPlan, streams: [RawFd; 3]) -> Result<(), Fa
         rustix::process::chdir(plan.cwd.as_str()).map_err(|e| (Step::Cwd, e.into()))?;
         return signals::unblock_all().map_err(at(Step::Exec));
     }
+    no_core_unless_it_asks()?;
     if let Role::Guest(plan) = &plan.role {
         guest::enter(plan, GUEST_ROOT)?;
     }

@@ -24,6 +24,7 @@ mod heritage;
 mod home;
 mod lifeline;
 mod named;
+mod no_core;
 mod parent;
 mod printer;
 mod remote;
@@ -47,7 +48,8 @@ fn main() -> ExitCode {
     match Cli::try_parse() {
         Ok(cli) => {
             let printer = Printer { json: cli.json };
-            cmd::run(cli, printer).unwrap_or_else(|error| printer.error(&error).into())
+            let done = no_core::refuse().and_then(|()| cmd::run(cli, printer));
+            done.unwrap_or_else(|error| printer.error(&error).into())
         }
         Err(refusal) => usage(&refusal).into(),
     }
