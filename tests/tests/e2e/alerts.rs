@@ -235,7 +235,7 @@ fn who_falls_ill_and_who_is_well_again_is_told_once_each() {
 }
 
 #[test]
-fn a_disk_that_fills_and_has_room_again_is_told_and_its_neighbour_is_not() {
+fn a_disk_that_fills_and_has_room_again_is_told() {
     let (place, port) = (Place::new(), free_port());
     drop(key(&place));
     let receiver = receiver(&place, port);

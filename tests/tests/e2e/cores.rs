@@ -62,7 +62,7 @@ fn no_core_file_is_written_of_the_daemon_and_workloads_ask_for_theirs() {
         assert!(core.metadata().unwrap().len() > 4096, "{}", core.display());
         std::fs::remove_file(core).unwrap();
     } else {
-        println!("no control here: core files go to `{}`, the hard limit is {hard}", pattern.trim());
+        eprintln!("no control here: core files go to `{}`, the hard limit is {hard}", pattern.trim());
     }
     server.get("app:a", "/").expect(200);
 }

@@ -145,6 +145,21 @@ fn blue_green_under_load_loses_nothing() {
     assert_eq!(load.end(), [""; 0]);
 }
 
+/// The same load does fail where the old version is stopped before there is a new one.
+#[test]
+fn a_version_that_is_stopped_before_the_next_one_answers_is_missed() {
+    let server = start("");
+    server.cli(&["deploy", "api:v1"]).ok();
+    let load = Load::begin(&server, 6);
+    load.more(50);
+    server.cli(&["stop", "api:v1"]).ok();
+    server.cli(&["deploy", "api:v2", "--weight", "0"]).ok();
+    server.cli(&["weight", "api", "v1=0", "v2=100"]).ok();
+    load.more(50);
+    let failed = load.end();
+    assert!(failed.iter().any(|why| why.starts_with("503 ")), "nothing failed: {failed:?}");
+}
+
 #[test]
 fn a_rolling_deploy_keeps_the_newest_asleep_and_forgets_the_rest() {
     let server = start("");
@@ -288,34 +303,6 @@ fn weights_survive_the_death_of_everything() {
 }
 
 #[test]
-fn a_tenant_is_deployed_in_place_and_loses_nothing() {
-    let server = Server::start(&crate::common::app("serve", "health = \"/health\"", &["a"]));
-    assert_eq!(crate::common::number(&server.get("app:a", "/write?n=7").expect(200), "size"), 7);
-    let process = server.app("app:a");
-    let go = Arc::new(AtomicBool::new(true));
-    let asks = {
-        let (go, request, address) =
-            (Arc::clone(&go), Request::get(&server.host("app:a"), "/read"), server.address());
-        thread::spawn(move || {
-            let mut statuses = Vec::new();
-            while go.load(Ordering::Relaxed) {
-                statuses.push(request.send(address).map(|reply| reply.status).unwrap_or(0));
-            }
-            statuses
-        })
-    };
-    let said = server.cli(&["deploy", "app:a"]).ok().stdout;
-    assert!(said.contains("app:a running"), "{said}");
-    go.store(false, Ordering::Relaxed);
-    assert!(asks.join().unwrap().iter().all(|status| *status == 200));
-    assert_ne!(server.app("app:a"), process, "it was not started anew");
-    assert_eq!(crate::common::number(&server.get("app:a", "/read").expect(200), "size"), 7);
-    let refused = server.cli(&["deploy", "app:a", "--weight", "10"]);
-    assert_eq!(refused.code, 4, "{}", refused.stderr);
-    assert!(refused.stderr.contains("versions = true"), "{}", refused.stderr);
-}
-
-#[test]
 fn paths_and_hosts_lead_where_the_file_says() {
     let more = "[service.app]\ncommand = \"python3 $APPS/app.py serve\"\nworkdir = \"$APPS\"\n\
                 [routing]\ndefault = \"api\"\n[routing.path]\n\"/headers\" = \"app:a\"\n\
@@ -336,13 +323,24 @@ fn no_more_instances_are_up_than_may_be() {
     let server = Server::start(
         &crate::common::app("serve", keys, &["a", "b"]).replace("[instances]\napp = [\"a\", \"b\"]", ""),
     );
+    let counted = || {
+        let page = server.cli(&["metrics"]).ok().stdout;
+        let value = page.lines().find_map(|line| line.strip_prefix("insula_instances_refused_total "));
+        value.unwrap_or_else(|| panic!("it is not on the page: {page}")).parse::<u64>().unwrap()
+    };
     server.cli(&["spawn", "app:a"]).ok();
+    assert_eq!(counted(), 0, "something was refused before the limit was reached");
     let refused = server.cli(&["spawn", "app:b"]);
     assert_eq!(refused.code, 4, "{}", refused.stderr);
+    assert_eq!(counted(), 1);
     assert!(refused.stderr.contains("service.app.max_instances"), "{}", refused.stderr);
     let full = server.get("app:b", "/").expect(503);
     assert_eq!(full.json()["code"], "too_many_instances");
     assert!(full.header("retry-after").is_some());
+    assert_eq!(counted(), 2);
+    // What is up already, and what comes when there is room, is not counted.
+    server.get("app:a", "/").expect(200);
     server.cli(&["stop", "app:a"]).ok();
     server.get("app:b", "/").expect(200);
+    assert_eq!(counted(), 2);
 }
