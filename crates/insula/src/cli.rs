@@ -5,6 +5,7 @@ pub(crate) mod explain;
 pub(crate) mod image;
 pub(crate) mod policy;
 pub(crate) mod pool;
+pub(crate) mod requests;
 pub(crate) mod top;
 pub(crate) mod versions;
 
@@ -80,7 +81,7 @@ pub(crate) enum Verb {
     #[command(subcommand)]
     Alerts(AlertsVerb),
     /// List requests that waited, failed, were refused, sent again or slow
-    Requests(RequestsArgs),
+    Requests(requests::RequestsArgs),
     /// Explain why an instance is as it is, or what happened to a request
     Why(WhyArgs),
     /// Print what is counted, in the text format of Prometheus
@@ -314,20 +315,6 @@ pub(crate) struct EventsArgs {
     /// The last so many, at most 1000 [default: 100]
     #[arg(short = 'n', long, value_name = "EVENTS")]
     pub(crate) tail: Option<u32>,
-}
-
-/// `insula requests`.
-#[derive(Debug, Args)]
-pub(crate) struct RequestsArgs {
-    /// Only to this instance, or to all instances of this service
-    #[arg(value_name = "SERVICE[:ID]")]
-    pub(crate) of: Option<Tenant>,
-    /// Only those that came from this time on: `10m` ago, or `2026-01-31T12:00:00Z`
-    #[arg(long, value_name = "TIME")]
-    pub(crate) since: Option<Moment>,
-    /// At most so many [default: 100]
-    #[arg(short = 'n', long, value_name = "REQUESTS", value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub(crate) limit: Option<u32>,
 }
 
 /// `insula alerts`.

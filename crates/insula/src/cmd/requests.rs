@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use insula_api::{Client, FoundRequests, RequestEntry, RequestsQuery};
 
-use crate::cli::RequestsArgs;
+use crate::cli::requests::RequestsArgs;
 use crate::exit::Exit;
 use crate::format::or_dash;
 use crate::printer::{Printer, table};

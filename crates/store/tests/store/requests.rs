@@ -56,7 +56,7 @@ async fn requests_are_found_by_service_and_time() {
     let of_notes = RequestQuery { whose: notes.clone(), ..RequestQuery::default() };
     assert_eq!(store.requests(of_notes.clone()).await.unwrap(), [late.clone(), request(2), request(1)]);
     let since = RequestQuery { since: Some(later), ..of_notes };
-    assert_eq!(store.requests(since).await.unwrap(), [late.clone()]);
+    assert_eq!(store.requests(since).await.unwrap(), std::slice::from_ref(&late));
     let all = store.requests(RequestQuery::default()).await.unwrap();
     assert_eq!(all, [late, nobody, other, request(2), request(1)]);
 }
