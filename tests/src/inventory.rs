@@ -1,14 +1,24 @@
-//! What a home has on its host: processes, mounts, network namespaces, control groups, sockets, run directories.
+//! What a home has on its host: processes, mounts, networks, interfaces, packet rules, loop devices, control groups,
+//! sockets, run directories.
+//!
+//! What belongs to a network is looked for in that of the calling thread.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::Signal;
 
-use crate::{PATIENCE, Place, Process, exited_within};
+use crate::{PATIENCE, Place, Process, exited_within, is_root};
+
+/// Names of interfaces of routed networks begin with it.
+const INTERFACES: &str = "insula";
+/// What those who change the packet rules of the host take in turns.
+const TURN: &str = "/proc/sys/net/ipv4/ip_forward";
 
 /// Everything that carries the name of one [`Place`], whoever owns it now.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,6 +29,12 @@ pub struct Inventory {
     pub mounts: Vec<String>,
     /// Network namespaces of those processes other than the host's, as inode names.
     pub networks: BTreeSet<String>,
+    /// Interfaces of this home in the network of the calling thread.
+    pub interfaces: BTreeSet<String>,
+    /// The table of packet rules in that network, if no interface of any home needs it.
+    pub tables: BTreeSet<String>,
+    /// Loop devices over files of the place, each with its file.
+    pub loops: BTreeSet<String>,
     /// Control group directories.
     pub cgroups: BTreeSet<PathBuf>,
     /// Unix sockets: files below the home, and bound ones whose name carries the mark.
@@ -33,7 +49,7 @@ impl Inventory {
     pub fn take(place: &Place) -> Self {
         let marks = Marks::of(place);
         let processes: Vec<Process> = Process::all().into_iter().filter(|p| marks.on_process(p)).collect();
-        let ours = fs::read_link("/proc/self/ns/net").unwrap();
+        let ours = fs::read_link("/proc/thread-self/ns/net").unwrap();
         let network = |p: &Process| fs::read_link(format!("/proc/{}/ns/net", p.pid)).ok();
         let networks = processes.iter().filter_map(network).filter(|n| *n != ours);
         let networks = networks.map(|n| n.to_string_lossy().into_owned()).collect();
@@ -41,6 +57,9 @@ impl Inventory {
             processes,
             mounts: marks.lines_of("/proc/self/mountinfo"),
             networks,
+            interfaces: interfaces().filter(|name| marks.within(&label(name))).collect(),
+            tables: idle_tables(),
+            loops: marks.loops(),
             cgroups: marks.cgroups(),
             sockets: marks.sockets(&place.home()),
             run_dirs: folders(&place.home().join("run/walls")),
@@ -69,6 +88,38 @@ impl Inventory {
             }
         }
     }
+}
+
+/// Interfaces of routed networks, whoever owns them. `/sys/class/net` would tell of another network.
+fn interfaces() -> impl Iterator<Item = String> {
+    let text = fs::read_to_string("/proc/thread-self/net/dev").unwrap();
+    let names: Vec<_> =
+        text.lines().filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned())).collect();
+    names.into_iter().filter(|name| name.starts_with(INTERFACES))
+}
+
+/// What an interface says of itself: its owner is among it. Empty if it is gone.
+fn label(name: &str) -> Vec<u8> {
+    Command::new("ip").args(["link", "show", "dev", name]).output().unwrap().stdout
+}
+
+/// Every home of a host shares the table, so that it is left behind only once it is nobody's. Ordinary users make none
+/// and are not told of any.
+fn idle_tables() -> BTreeSet<String> {
+    if !is_root() {
+        return BTreeSet::new();
+    }
+    // It goes right after the last interface: whoever is at that has the turn.
+    let turn = fs::File::open(TURN).unwrap();
+    flock(&turn, FlockOperation::LockExclusive).unwrap();
+    if interfaces().next().is_some() {
+        return BTreeSet::new();
+    }
+    let told = Command::new("nft").args(["list", "tables"]).output().unwrap();
+    assert!(told.status.success(), "the packet rules cannot be listed: {told:?}");
+    let tables = String::from_utf8(told.stdout).unwrap();
+    let ours = |line: &&str| line.split_whitespace().eq(["table", "inet", "insula"]);
+    tables.lines().filter(ours).map(ToOwned::to_owned).collect()
 }
 
 fn folders(path: &Path) -> BTreeSet<PathBuf> {
@@ -115,8 +166,16 @@ impl Marks {
         text.lines().filter(|line| self.within(line.as_bytes())).map(str::to_owned).collect()
     }
 
+    fn loops(&self) -> BTreeSet<String> {
+        let device = |path: PathBuf| {
+            let file = fs::read_to_string(path.join("loop/backing_file")).ok()?;
+            self.within(file.as_bytes()).then(|| format!("{} {}", path.display(), file.trim_end()))
+        };
+        folders(Path::new("/sys/block")).into_iter().filter_map(device).collect()
+    }
+
     fn sockets(&self, home: &Path) -> BTreeSet<PathBuf> {
-        let bound = self.lines_of("/proc/net/unix");
+        let bound = self.lines_of("/proc/thread-self/net/unix");
         let mut found: BTreeSet<PathBuf> =
             bound.iter().filter_map(|line| line.split_whitespace().nth(7)).map(PathBuf::from).collect();
         let mut waiting = vec![home.to_owned()];
@@ -153,26 +212,4 @@ impl Marks {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::net::UnixListener;
-    use std::process::Command;
-
-    /// The negative control of every claim that nothing is left: what is there is found.
-    #[test]
-    fn a_process_a_socket_and_a_run_dir_are_found() {
-        let place = Place::new();
-        assert!(Inventory::take(&place).is_empty());
-        fs::create_dir_all(place.home().join("run/walls/some")).unwrap();
-        let listener = UnixListener::bind(place.path().join("a.sock")).unwrap();
-        let mut child = Command::new("sleep").arg("1000").current_dir(place.path()).spawn().unwrap();
-        let found = Inventory::take(&place);
-        assert_eq!(found.processes.len(), 1, "{found:?}");
-        assert_eq!((found.sockets.len(), found.run_dirs.len()), (1, 1), "{found:?}");
-        found.remove();
-        child.wait().unwrap();
-        drop(listener);
-        fs::remove_dir(place.home().join("run/walls/some")).unwrap();
-        assert!(Inventory::take(&place).is_empty());
-    }
-}
+mod tests;

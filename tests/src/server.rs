@@ -383,6 +383,10 @@ impl Drop for Server {
             let code = self.terminate();
             assert!(broken || code == 0, "the server ended with {code}; it said:\n{}", self.said());
         }
+        if !broken {
+            // They detach themselves, and nothing tells when.
+            wait_until("loop devices detach", || self.inventory().loops.is_empty().then_some(()));
+        }
         let left = self.inventory();
         left.remove();
         if broken {

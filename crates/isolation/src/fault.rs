@@ -27,6 +27,12 @@ pub const POINTS: [&str; 16] = [
     "teardown.bye",
 ];
 
+/// Points that only walls around a guest come to.
+pub const GUEST: [&str; 2] = ["guest.mapped", "guest.raised"];
+
+/// Points that only walls around a routed network come to.
+pub const ROUTED: [&str; 2] = ["wire.laid", "wire.opened"];
+
 /// Points that only a launch with a disk limit comes to.
 const DISK: [&str; 5] = insula_linux::quota::image::POINTS;
 
@@ -34,7 +40,7 @@ fn chosen() -> Option<&'static str> {
     static CHOSEN: OnceLock<Option<&'static str>> = OnceLock::new();
     *CHOSEN.get_or_init(|| {
         let name = std::env::var("INSULA_FAULT").ok()?;
-        POINTS.into_iter().chain(DISK).find(|p| *p == name)
+        POINTS.into_iter().chain(GUEST).chain(ROUTED).chain(DISK).find(|p| *p == name)
     })
 }
 

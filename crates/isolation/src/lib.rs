@@ -35,7 +35,7 @@ pub use contract::{
 pub use disk::{DiskHold, DiskPlace, DiskUse};
 pub use engine::{Engine, EngineConfig, EngineError};
 pub use exec::{ExecError, ExecOrder, ExecPiece, ExecSession, ExecWhat, INPUT_WINDOW, TooMuchInput};
-pub use fault::POINTS as FAULT_POINTS;
+pub use fault::{GUEST as GUEST_FAULT_POINTS, POINTS as FAULT_POINTS, ROUTED as ROUTED_FAULT_POINTS};
 pub use force::{InForce, in_force};
 #[cfg(feature = "agent-image")]
 pub use image::agent_image;

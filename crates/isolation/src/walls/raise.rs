@@ -16,6 +16,7 @@ use super::prepare::{Prepared, cannot_show};
 use super::shell::{self, Shell, failed};
 use super::{Kind, Shared, routed};
 use crate::contract::LaunchError;
+use crate::fault;
 
 /// Makes a shell that waits: with a guest in it, where there is to be one, and a wire, where it is to be routed.
 pub(crate) async fn make_ahead(shared: &Arc<Shared>, kind: Kind) -> Result<Shell, LaunchError> {
@@ -58,10 +59,12 @@ async fn raise(shell: &mut Shell, ids: Option<IdRange>, ahead: bool) -> Result<(
         let mapped = shell.body.blocking(move || idmap::map_range(agent.pid, range));
         let mapped = mapped.await.map_err(io::Error::other).and_then(|mapped| mapped);
         mapped.map_err(failed("map the ids of the instance"))?;
+        fault::point("guest.mapped");
     }
     let plan = guest::wall(&shell.body.shared, shell.kind.network, ahead).map_err(cannot_show)?;
     let prepared = Prepared { plan, fds: Vec::new(), shown: String::new() };
     execute(&shell.link, &mut shell.streams, &shell.body, prepared).await?;
+    fault::point("guest.raised");
     shell.raised = true;
     Ok(())
 }

@@ -14,6 +14,7 @@ use super::Shared;
 use super::body::Body;
 use super::shell::{Shell, failed};
 use crate::contract::LaunchError;
+use crate::fault;
 
 /// What a policy comes to for packets, which have addresses and no names.
 ///
@@ -72,7 +73,9 @@ async fn lay(body: &mut Body) -> Result<Wire, LaunchError> {
     body.wired();
     let laid = body.blocking(move || {
         let network = network_of(agent).map_err(failed("find the network of the instance"))?;
-        Ok(Wire::lay(range, &owner, network.as_fd())?)
+        let wire = Wire::lay(range, &owner, network.as_fd())?;
+        fault::point("wire.laid");
+        Ok(wire)
     });
     laid.await.map_err(|e| failed("connect the network")(io::Error::other(e)))?
 }
@@ -88,6 +91,7 @@ pub(super) async fn join(shell: &mut Shell, launch: &Launch) -> Result<(), Launc
     let key = shell.body.key.clone();
     let joined = shell.body.blocking(move || {
         let ends = wire.open(&allowed)?;
+        fault::point("wire.opened");
         tracing::debug!(key, name = ends.name, address = %ends.inside, "a network is routed");
         Ok(())
     });
