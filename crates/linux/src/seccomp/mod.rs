@@ -26,6 +26,8 @@ mod install;
 mod listens;
 #[cfg(feature = "host")]
 pub mod oci;
+#[cfg(all(test, feature = "host", target_arch = "x86_64"))]
+mod podman;
 #[cfg(feature = "host")]
 mod profile;
 #[cfg(feature = "host")]

@@ -165,6 +165,7 @@ pub fn reference() -> String {
     }
     page.push_str("\n## Allowed\n\n| group | calls | why |\n| --- | --- | --- |\n");
     table(&mut page, ALLOWED);
+    page.push_str(MEASURE);
     page.push_str(FILES);
     let open: Vec<_> = super::oci::OPENABLE.iter().map(|name| format!("`{name}`")).collect();
     writeln!(page, "{}", open.join(" ")).unwrap_or_default();
@@ -195,6 +196,16 @@ At levels `namespace` and `container` a workload runs under a seccomp filter. Wh
 The filter is installed after `no_new_privs`, before the program is executed, and holds for all that it
 starts. It cannot be taken off. This page is generated from `crates/linux/src/seccomp/table.rs` for x86_64; on
 aarch64 the older forms do not exist.
+";
+
+const MEASURE: &str = "
+## Beside Docker and Podman
+
+Measured for a container without capabilities, whatever Docker's default profile or Podman's refuses is refused here, and
+what they allow with some arguments only is allowed here with no others. The exceptions are the four groups whose names
+begin with `newer`: a profile that is older than a call refuses it for that alone. Podman's of Debian 12 knows none of
+them; Docker's of today allows them all but `uprobe`. Tests compare the list with the file that Debian installs
+(`/usr/share/containers/seccomp.json`), call by call, and with Docker's documented refusals.
 ";
 
 const FILES: &str = "
