@@ -83,6 +83,22 @@ pub fn network_wall() -> io::Result<()> {
     crate::wall::build().map(drop)
 }
 
+/// Goes to a network of one's own whose loopback has this address, too.
+///
+/// # Errors
+/// Those of unshare(2) and rtnetlink(7).
+#[cfg(feature = "host")]
+pub fn own_network_with(address: std::net::Ipv4Addr) -> io::Result<()> {
+    // SAFETY: the callers' process has one thread and ends afterwards.
+    unsafe {
+        let root = libc::geteuid() == 0;
+        let flags = if root { libc::CLONE_NEWNET } else { libc::CLONE_NEWUSER | libc::CLONE_NEWNET };
+        answer(libc::unshare(flags).into())?;
+    }
+    crate::loopback::bring_up()?;
+    crate::routed::add_to_loopback(address)
+}
+
 /// Connects a routed network to a host of one's own that forwards; needs root.
 ///
 /// # Errors

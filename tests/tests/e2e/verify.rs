@@ -37,6 +37,23 @@ fn every_level_of_this_host_keeps_what_it_promises() {
             assert!(matches!(level, "process" | "gvisor") || verdict != "open", "{row}");
         }
     }
+    // Every verdict has its control, and at every level something gets through.
+    for row in rows {
+        for cell in row["levels"].as_array().unwrap() {
+            let controlled = cell["verdict"] == "skipped" || cell["control"]["through"].is_boolean();
+            let shown = cell["verdict"] != "stopped" || cell["control"]["through"] == true;
+            assert!(controlled && shown, "{}: {cell}", row["id"]);
+        }
+    }
+    let sane: Vec<_> = report["sane"].as_array().unwrap().iter().map(|one| &one["level"]).collect();
+    let tried: Vec<_> = rows[0]["levels"].as_array().unwrap().iter().map(|cell| &cell["level"]).collect();
+    assert_eq!(sane, tried);
+    for (probe, level, limited) in [("metadata", "namespace", false), ("memory-bomb", "namespace", true)] {
+        let expected = if limited && !cgroups_writable() { "skipped" } else { "stopped" };
+        assert_eq!(verdict(&report, probe, level), expected, "{probe}");
+    }
+    // It has the network of the host: only if somebody answers there is anything shown.
+    assert_ne!(verdict(&report, "metadata", "process"), "stopped");
     for probe in ["host-loopback", "host-abstract", "neighbour-process"] {
         // The probes do get through where the wall is known to be absent.
         assert_eq!(verdict(&report, probe, "process"), "open", "{probe}");

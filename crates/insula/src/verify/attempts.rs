@@ -19,7 +19,7 @@ use super::probes::{DISK_MB, MEMORY_MB, PIDS, Probe};
 /// How long a connection, and an answer on it, may take; what is dropped on the way would hang.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Where clouds hand out credentials to whoever asks from within.
-const METADATA: &str = "169.254.169.254:80";
+pub(super) const METADATA: &str = "169.254.169.254:80";
 
 /// Tries to get through. What it saw on the other side, or the error that kept it out.
 pub(super) fn make(probe: Probe, target: &str) -> io::Result<String> {

@@ -17,8 +17,8 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
 
-use super::attempts;
 use super::probes::Probe;
+use super::{attempts, controls};
 use crate::printer::Printer;
 
 /// The name of the hidden verb.
@@ -47,6 +47,8 @@ enum What {
     Wall,
     /// Connect a routed network on a host of one's own.
     Routed,
+    /// Connect to the metadata address in a network of one's own, where somebody answers.
+    Met,
     /// Wait until standard input ends.
     Idle,
 }
@@ -86,6 +88,7 @@ pub(crate) fn run(args: ProbeArgs, printer: Printer) -> anyhow::Result<ExitCode>
             let connected = insula_linux::attempt::routed_network().map(|()| "connected".to_owned());
             printer.json_line(&Outcome::of(connected))?;
         }
+        What::Met => printer.json_line(&Outcome::of(controls::metadata()))?,
         What::Idle => {
             io::copy(&mut io::stdin(), &mut io::sink())?;
         }

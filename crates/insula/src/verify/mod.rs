@@ -7,6 +7,7 @@
 //! An attempt that would not get through without the wall either proves nothing, and is told as `not shown`.
 
 mod attempts;
+mod controls;
 mod inside;
 mod probes;
 mod report;
@@ -50,9 +51,10 @@ pub(crate) async fn run(home: &Home, args: VerifyArgs, printer: Printer) -> anyh
     let (tried, absent) = choose(&found, &args.level)?;
     let folder = Folder::make()?;
     let scene = Scene::set(&folder.0, &tried).await?;
-    let mut rows = Vec::new();
+    let (mut rows, mut sane) = (Vec::new(), Vec::new());
     for level in &tried {
         scene.wake(level.level).await.with_context(|| format!("cannot start an app at `{}`", level.level))?;
+        sane.push(scene.sane(level.level).await?);
     }
     let all = Probe::value_variants();
     for (n, probe) in all.iter().enumerate() {
@@ -66,6 +68,7 @@ pub(crate) async fn run(home: &Home, args: VerifyArgs, printer: Printer) -> anyh
         user: if rustix::process::geteuid().is_root() { "root" } else { "user" },
         time: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs()),
         probes: rows,
+        sane,
         absent,
     };
     printer.either(&report, Report::text)?;
@@ -121,18 +124,16 @@ async fn cell(scene: &Scene, probe: Probe, tried: Tried) -> anyhow::Result<Cell>
     let Some(target) = scene.target(probe, level).await? else {
         return skipped("this host has no such thing");
     };
-    let control = probe.has_control().then(|| scene.outside(probe, &target));
+    let control = scene.control(probe, level, &target);
     let Some(behind) = scene.behind(probe, level, &target).await? else {
         return skipped("the host does not see the processes of this level");
     };
-    let verdict = Verdict::of(&behind, control.as_ref(), probe.is_stopped_at(level, root));
-    let detail = match (&control, verdict) {
-        (Some(control), Verdict::NotShown) => {
-            format!("{}; without a wall: {}", behind.detail, control.detail)
-        }
+    let verdict = Verdict::of(&behind, &control, probe.is_stopped_at(level, root));
+    let detail = match verdict {
+        Verdict::NotShown => format!("{}; without a wall: {}", behind.detail, control.detail),
         _ => behind.detail,
     };
-    Ok(Cell { level, verdict, detail, control })
+    Ok(Cell { level, verdict, detail, control: Some(control) })
 }
 
 fn kernel() -> String {

@@ -209,12 +209,6 @@ impl Probe {
     pub(super) fn needs_limits(self) -> bool {
         matches!(self, Self::ForkBomb | Self::MemoryBomb)
     }
-
-    /// Whether the same attempt without a wall is made as the control. Those without one would hurt a host without
-    /// limits, or have nothing on it to reach.
-    pub(super) fn has_control(self) -> bool {
-        !matches!(self, Self::MemoryBomb | Self::Metadata | Self::Outlive)
-    }
 }
 
 #[cfg(test)]

@@ -27,12 +27,12 @@ pub(super) enum Verdict {
 
 impl Verdict {
     /// What follows from an attempt and its control.
-    pub(super) fn of(behind: &Outcome, control: Option<&Outcome>, promised: bool) -> Self {
-        match (behind.through, control) {
+    pub(super) fn of(behind: &Outcome, control: &Outcome, promised: bool) -> Self {
+        match (behind.through, control.through) {
             (true, _) if promised => Self::Breached,
             (true, _) => Self::Open,
-            (false, Some(control)) if !control.through => Self::NotShown,
-            (false, _) => Self::Stopped,
+            (false, false) => Self::NotShown,
+            (false, true) => Self::Stopped,
         }
     }
 }
@@ -56,7 +56,7 @@ pub(super) struct Cell {
     pub(super) verdict: Verdict,
     /// What was seen, or why it was not made.
     pub(super) detail: String,
-    /// The same without a wall, if that was tried.
+    /// The same without a wall, if it was made.
     pub(super) control: Option<Outcome>,
 }
 
@@ -72,6 +72,13 @@ impl Row {
     pub(super) fn new(probe: Probe, levels: Vec<Cell>) -> Self {
         Self { id: probe.id(), what: probe.what(), levels }
     }
+}
+
+/// What the app that makes the attempts at a level must be able to do.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Sane {
+    pub(super) level: Level,
+    pub(super) did: &'static str,
 }
 
 /// A level that could not be verified.
@@ -94,6 +101,7 @@ pub(super) struct Report {
     /// Seconds since 1970.
     pub(super) time: u64,
     pub(super) probes: Vec<Row>,
+    pub(super) sane: Vec<Sane>,
     pub(super) absent: Vec<Absent>,
 }
 
@@ -137,6 +145,9 @@ impl Report {
                 notes.push(format!("{} at {}: {}: {}", row.what, cell.level, cell.verdict, cell.detail));
             }
         }
+        for Sane { level, did } in &self.sane {
+            notes.push(format!("level {level}: attempts do get through: the app {did}"));
+        }
         for absent in &self.absent {
             let hint = absent.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
             notes.push(format!("level {}: not verified: {}{hint}", absent.level, absent.why));
@@ -168,11 +179,11 @@ mod tests {
     fn a_wall_is_shown_only_by_an_attempt_that_gets_through_without_it() {
         let (yes, no) = (outcome(true), outcome(false));
         for (behind, control, promised, verdict) in [
-            (&no, Some(&yes), true, Verdict::Stopped),
-            (&no, Some(&no), true, Verdict::NotShown),
-            (&no, None, true, Verdict::Stopped),
-            (&yes, Some(&yes), true, Verdict::Breached),
-            (&yes, Some(&yes), false, Verdict::Open),
+            (&no, &yes, true, Verdict::Stopped),
+            (&no, &no, true, Verdict::NotShown),
+            (&no, &no, false, Verdict::NotShown),
+            (&yes, &yes, true, Verdict::Breached),
+            (&yes, &yes, false, Verdict::Open),
         ] {
             assert_eq!(Verdict::of(behind, control, promised), verdict, "{behind:?} {control:?} {promised}");
         }
@@ -190,6 +201,7 @@ mod tests {
             user: "root",
             time: 0,
             probes: vec![Row::new(Probe::Mount, levels)],
+            sane: vec![Sane { level: Level::Namespace, did: "read its own file" }],
             absent: vec![absent],
         }
     }
@@ -202,6 +214,7 @@ mod tests {
         AN APP TRIES TO      WITHOUT A WALL  PROCESS  NAMESPACE
         mount a file system  gets through    open     stopped
 
+        level namespace: attempts do get through: the app read its own file
         level vm: not verified: no KVM; enable it
 
         1 stopped, 1 open as documented, 0 breached, 0 not shown here, 0 skipped; insula 1, Linux 6, as root

@@ -14,14 +14,15 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::Context;
 use insula_api::Client;
 use insula_spec::{InstanceName, Level};
 
+use super::controls;
 use super::inside::{self, DATA, KEPT, Outcome, VERB};
 use super::probes::{Aim, DISK_MB, MEMORY_MB, PIDS, Probe};
+use super::report::Sane;
 use crate::stage::http::Place;
 use crate::stage::{Files, Server};
 
@@ -139,26 +140,42 @@ impl Scene {
 
     /// Stops the spy, and looks for what it left running.
     async fn outlived(&self, level: Level) -> anyhow::Result<Option<Outcome>> {
-        if !is_running(&mark(level)) {
+        if !controls::running(&mark(level)).is_some() {
             return Ok(None);
         }
         self.client().stop(&name(level, "spy")?, None).await?;
-        let through = is_running(&mark(level));
+        let through = controls::running(&mark(level)).is_some();
         let detail = if through { "it still runs" } else { "it ended with the stop" };
         Ok(Some(Outcome { through, detail: detail.to_owned() }))
     }
 
     /// The attempt without a wall.
-    pub(super) fn outside(&self, probe: Probe, target: &str) -> Outcome {
-        let program = self.files.folder.join("insula");
-        let words = [VERB, "try", probe.id(), target];
-        let root = rustix::process::geteuid().is_root();
-        if probe == Probe::SetUserId && root {
-            // Root is root already; somebody else has to try.
-            let ordinary = ["--reuid=65534", "--regid=65534", "--clear-groups"];
-            return inside::outcome_of(Command::new("setpriv").args(ordinary).arg(program).args(words));
+    pub(super) fn control(&self, probe: Probe, level: Level, target: &str) -> Outcome {
+        controls::make(&self.files.folder.join("insula"), probe, level, target)
+    }
+
+    /// What the spy of a level must be able to do, or nothing that it cannot do would show anything.
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub(super) async fn sane(&self, level: Level) -> anyhow::Result<Sane> {
+        let found = self.client().inspect(&name(level, "spy")?).await?;
+        let port = found.placement.context("the spy does not listen")?.port;
+        let file = self.files.folder.join("data").join(level.as_str()).join("spy").join(KEPT);
+        let own = [
+            (Probe::NeighbourFile, file.to_string_lossy().into_owned()),
+            (Probe::HostLoopback, format!("127.0.0.1:{port}")),
+        ];
+        for (probe, target) in own {
+            let seen = self.behind(probe, level, &target).await?;
+            let seen = seen.with_context(|| format!("nothing is seen of `{target}`"))?;
+            anyhow::ensure!(
+                seen.through,
+                "the app at `{level}` does not even reach its own `{target}` ({}): nothing would be shown",
+                seen.detail
+            );
         }
-        inside::outcome_of(Command::new(program).args(words))
+        Ok(Sane { level, did: "read its own file and connected to its own port" })
     }
 }
 
@@ -186,13 +203,6 @@ fn word(level: Level, id: &str) -> String {
 
 fn mark(level: Level) -> String {
     word(level, "left-behind")
-}
-
-/// Whether a process has the word on its command line.
-fn is_running(word: &str) -> bool {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let mut lines = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
-    lines.any(|line| String::from_utf8_lossy(&line).split('\0').any(|argument| argument == word))
 }
 
 /// The address by which this host is seen by others. Nothing is sent.

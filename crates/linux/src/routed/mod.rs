@@ -171,6 +171,13 @@ pub fn sweep(mine: impl Fn(&str) -> bool) -> Result<usize, RoutedError> {
     Ok(gone.len())
 }
 
+/// Gives an address to the loopback of the calling thread's network.
+pub(crate) fn add_to_loopback(address: Ipv4Addr) -> io::Result<()> {
+    let mut all = crate::wall::message::Messages::default();
+    link::address(&mut all, link::index("lo")?, address, 32);
+    ask(None, &all)
+}
+
 /// Those who change what all share wait for each other, in whatever process they are.
 fn turn() -> io::Result<OwnedFd> {
     let file = rustix::fs::open(FORWARD, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
