@@ -12,6 +12,7 @@ use insula_frames::Ended;
 use insula_linux::quota::image::ImageError;
 use insula_linux::routed::RoutedError;
 use insula_spec::{Driver, InstanceName, Launch, Level, Network, Outside, Placement};
+use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 use crate::exec::{ExecError, ExecOrder, ExecSession};
@@ -148,6 +149,15 @@ impl Exit {
     pub fn success(self) -> bool {
         self == Self::Code(0)
     }
+
+    /// The number of a signal, and what it means where a number alone tells nobody.
+    #[must_use]
+    pub fn told(signal: i32) -> String {
+        match Signal::SYS.as_raw() == signal {
+            true => format!("{signal} (SIGSYS: a system call that its filter does not let through)"),
+            false => signal.to_string(),
+        }
+    }
 }
 
 impl From<Ended> for Exit {
@@ -163,7 +173,7 @@ impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Code(code) => write!(f, "exited with status {code}"),
-            Self::Signal(signal) => write!(f, "killed by signal {signal}"),
+            Self::Signal(signal) => write!(f, "killed by signal {}", Self::told(*signal)),
             Self::Oom => f.write_str("killed for passing its memory limit (oom)"),
             Self::Lost => f.write_str("lost: its agent was gone before it could tell how it ended"),
         }
@@ -235,8 +245,27 @@ pub struct Unavailable {
     pub level: Level,
     /// What is missing.
     pub why: String,
-    /// What to do about it.
+    /// How to have it. A level names no other level here: which one would do depends on the floor.
     pub hint: String,
+    /// What would do in its place, once [`crate::Registry`] has looked for it.
+    pub instead: Option<Level>,
+}
+
+impl Unavailable {
+    /// Of a level that knows nothing of the others.
+    #[must_use]
+    pub fn new(level: Level, why: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { level, why: why.into(), hint: hint.into(), instead: None }
+    }
+
+    /// What to do: have it, or take what would do in its place.
+    #[must_use]
+    pub fn advice(&self) -> String {
+        match self.instead {
+            Some(level) => format!("{}; or use `isolation = \"{level}\"`", self.hint),
+            None => self.hint.clone(),
+        }
+    }
 }
 
 /// Why a sandbox was not started. Nothing of it is left.
@@ -301,7 +330,7 @@ impl LaunchError {
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
-            Self::Unavailable(e) => e.hint.clone(),
+            Self::Unavailable(e) => e.advice(),
             Self::Unenforceable { hint, .. } => hint.clone(),
             Self::Exec { program, .. } => format!(
                 "check that `{program}` exists inside the view of the instance: system directories, workdir, \

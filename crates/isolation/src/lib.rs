@@ -42,6 +42,6 @@ pub use image::agent_image;
 pub use insula_linux::quota::{Mechanism, Probe as DiskProbe, image::ImageError};
 pub use logs::{LogAcker, LogBatch, LogGap, LogLine, LogStream, Output};
 pub use programs::missing_driver;
-pub use registry::Registry;
+pub use registry::{Registry, next_best};
 pub use stream::Stream;
 pub use walls::{FilterError, WarmShells, check_filter};

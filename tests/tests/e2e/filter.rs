@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use insula_tests::{Answer, Options, Place, Server, skip};
+use insula_tests::{Answer, Options, Place, Server, skip, wait_until};
 
 use crate::common::{app, lacks};
 
@@ -47,6 +47,30 @@ fn a_call_that_the_file_refuses_is_refused_and_the_rest_goes_on() {
         bound.cli(&["restart", "sh:a"]).ok();
         bound.get("sh:a", "/").expect(200);
         assert_ne!(bound.inspect("sh:a")["in_force"]["profile"], named.as_str());
+    }
+}
+
+#[test]
+fn a_program_that_its_filter_kills_is_told_so() {
+    let kills = NO_MKDIR.replace(r#""SCMP_ACT_ERRNO", "errnoRet": 30"#, r#""SCMP_ACT_KILL_PROCESS""#);
+    for level in ["namespace", "container"] {
+        for (filter, ends) in [(&kills, true), (&NO_MKDIR.to_owned(), false)] {
+            let place = Place::new();
+            fs::write(place.path().join("filter.json"), filter).unwrap();
+            let config = format!(
+                "[service.app]\ncommand = [\"python3\", \"-c\", \"import os; os.mkdir('/tmp/made')\"]\nrestart = \
+                 \"never\"\nisolation = \"{level}\"\nseccomp = \"$ROOT/filter.json\"\n[instances]\napp = [\"a\"]\n"
+            );
+            let server = Server::with(place, &config, &Options::default());
+            if let Some(why) = lacks(&server, level) {
+                skip!("{why}");
+            }
+            wait_until("it has ended", || (server.observed("app:a") != "starting").then_some(()));
+            let why = server.cli(&["why", "app:a"]).ok().stdout;
+            assert_eq!(why.contains("signal 31 (SIGSYS"), ends, "at {level}: {why}");
+            // The control: refused instead, it ends by itself and says what was refused.
+            assert_eq!(why.contains("status 1") && why.contains("Read-only file system"), !ends, "{why}");
+        }
     }
 }
 

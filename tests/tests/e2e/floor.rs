@@ -45,6 +45,30 @@ fn auto_is_resolved_at_the_first_start_and_kept() {
 }
 
 #[test]
+fn a_level_that_is_absent_names_the_next_best_one_that_the_floor_allows() {
+    let server = Server::start(&config(WITHOUT, "isolation = \"gvisor\"", &["a"]));
+    if let Some(why) = lacks(&server, "container") {
+        skip!("container: {why}");
+    }
+    let refused = |keys: &str| {
+        apply(&server, &config(WITHOUT, &format!("isolation = \"gvisor\"\n{keys}"), &["a"]));
+        let refused = server.cli(&["restart", "app:a"]);
+        assert_eq!(refused.code, 1, "{refused:?}");
+        assert!(refused.stderr.contains("level `gvisor` is not available here"), "{}", refused.stderr);
+        refused.stderr
+    };
+    assert!(refused("min_isolation = \"namespace\"").contains("or use `isolation = \"container\"`"));
+    assert!(refused("").contains("or use `isolation = \"container\"`"));
+    // Nothing else here satisfies it: nothing is named, before the start either.
+    let said = refused("min_isolation = \"gvisor\"");
+    assert!(!said.contains("or use `isolation"), "{said}");
+    let file = server.place().path().join("insula.toml");
+    let explained =
+        server.cli(&["explain", "isolation", "app", "--config", file.to_str().unwrap()]).ok().stdout;
+    assert!(!explained.contains("or use `isolation = \"container"), "{explained}");
+}
+
+#[test]
 fn below_the_floor_nothing_starts_and_the_hint_names_what_would_do() {
     let server = Server::start(&config(WITHOUT, "isolation = \"auto\"", &["a"]));
     if let Some(why) = lacks(&server, "container") {

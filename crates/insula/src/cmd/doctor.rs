@@ -62,6 +62,7 @@ mod tests {
                 notes: vec![],
                 why_not: None,
                 hint: None,
+                instead: None,
             }],
             auto: Some("process".into()),
         };

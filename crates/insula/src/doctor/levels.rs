@@ -1,10 +1,8 @@
 //! The isolation levels, asked one by one.
 
-use std::sync::Arc;
-
 use anyhow::Context;
-use insula_isolation::{Backend, Engine, EngineConfig};
-use insula_spec::{LevelChoice, Levels};
+use insula_isolation::{Engine, EngineConfig, Registry};
+use insula_spec::{Level, LevelChoice, Levels};
 
 use super::LevelFound;
 use crate::agent_image;
@@ -29,12 +27,16 @@ pub(crate) fn probe(home: &Home, settings: Levels) -> anyhow::Result<(Vec<LevelF
     })?;
     let registry = engine.registry();
     let auto = registry.resolve(LevelChoice::Auto, None).ok();
-    Ok((registry.all().map(found).collect(), auto.map(|level| level.to_string())))
+    Ok((
+        registry.all().map(|backend| found(&registry, backend.level())).collect(),
+        auto.map(|level| level.to_string()),
+    ))
 }
 
-fn found(backend: &Arc<dyn Backend>) -> LevelFound {
-    let level = backend.level().to_string();
-    match backend.probe() {
+fn found(registry: &Registry, level: Level) -> LevelFound {
+    let able = registry.backend(level).and_then(|backend| backend.probe());
+    let level = level.to_string();
+    match able {
         Ok(c) => LevelFound {
             level,
             limits: c.cgroups,
@@ -43,6 +45,7 @@ fn found(backend: &Arc<dyn Backend>) -> LevelFound {
             notes: c.notes,
             why_not: None,
             hint: None,
+            instead: None,
         },
         Err(e) => LevelFound {
             level,
@@ -52,6 +55,7 @@ fn found(backend: &Arc<dyn Backend>) -> LevelFound {
             notes: Vec::new(),
             why_not: Some(e.why),
             hint: Some(e.hint),
+            instead: e.instead,
         },
     }
 }

@@ -9,7 +9,7 @@ pub(crate) use levels::probe as levels;
 
 use std::path::Path;
 
-use insula_spec::Config;
+use insula_spec::{Config, Level};
 use serde::Serialize;
 
 use crate::home::Home;
@@ -67,6 +67,8 @@ pub(crate) struct LevelFound {
     pub(crate) why_not: Option<String>,
     /// What to do about that.
     pub(crate) hint: Option<String>,
+    /// The next best level that works here, where this one does not; which one a service may use its floor tells.
+    pub(crate) instead: Option<Level>,
 }
 
 impl LevelFound {
@@ -82,7 +84,8 @@ impl LevelFound {
     /// In one line.
     pub(crate) fn found(&self) -> String {
         if let Some(why) = &self.why_not {
-            return why.clone();
+            let instead = self.instead.map(|level| format!("; the next best level here: {level}"));
+            return format!("{why}{}", instead.unwrap_or_default());
         }
         let limits =
             self.limits.map_or("no limits but open files".to_owned(), |by| format!("limits by {by}"));

@@ -8,7 +8,7 @@
 mod answers;
 mod report;
 
-use insula_isolation::DiskProbe;
+use insula_isolation::{DiskProbe, next_best};
 use insula_spec::{Config, Level, LevelChoice, ServiceName, ServiceSpec};
 
 use crate::cli::explain::{ExplainVerb, IsolationArgs};
@@ -45,7 +45,11 @@ fn isolation(home: &Home, args: IsolationArgs, printer: Printer) -> anyhow::Resu
     let mut columns = Vec::new();
     for one in &found {
         let level = one.level.parse()?;
-        columns.push(Column { level, standing: standing(spec, level, one, chosen == Some(level)) });
+        let working =
+            found.iter().filter(|one| one.why_not.is_none()).filter_map(|one| one.level.parse().ok());
+        let instead = next_best(level, spec.floor(), working);
+        let standing = standing(spec, (level, chosen == Some(level)), one, instead);
+        columns.push(Column { level, standing });
     }
     let rows = answers::rows(&Manifest { spec, host }, &columns);
     printer.either(&Report::of(spec, columns, rows), Report::text)?;
@@ -61,9 +65,16 @@ fn chosen(spec: &ServiceSpec, auto: Option<&str>) -> Option<Level> {
 }
 
 /// What becomes of the service at a level.
-fn standing(spec: &ServiceSpec, level: Level, found: &LevelFound, chosen: bool) -> Standing {
+fn standing(
+    spec: &ServiceSpec,
+    (level, chosen): (Level, bool),
+    found: &LevelFound,
+    instead: Option<Level>,
+) -> Standing {
     if let Some(why) = &found.why_not {
         let hint = found.hint.as_ref().map_or_else(String::new, |hint| format!("; {hint}"));
+        let instead = instead.map_or_else(String::new, |level| format!("; or use `isolation = \"{level}\"`"));
+        let hint = format!("{hint}{instead}");
         return Standing::NotHere { why: format!("{why}{hint}") };
     }
     if let Some(floor) = spec.floor().filter(|floor| !level.satisfies(*floor)) {

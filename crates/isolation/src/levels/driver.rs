@@ -23,7 +23,7 @@ impl Found {
         if driver == Driver::Agent {
             return Ok(None);
         }
-        let unavailable = |why: String, hint: String| Unavailable { level: Level::Container, why, hint };
+        let unavailable = |why: String, hint: String| Unavailable::new(Level::Container, why, hint);
         let name = driver.as_str();
         if shared.ids == IdMode::Single {
             let hint =

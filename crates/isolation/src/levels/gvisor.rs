@@ -41,11 +41,7 @@ impl Gvisor {
         if self.shared.ids != IdMode::Single {
             return Ok(());
         }
-        Err(Unavailable {
-            level: Level::Gvisor,
-            why: "runsc needs more than the one id that this user has".to_owned(),
-            hint: SINGLE.to_owned(),
-        })
+        Err(Unavailable::new(Level::Gvisor, "runsc needs more than the one id that this user has", SINGLE))
     }
 
     /// Lets guests wait ahead in this network, once it is known that the program will do: whatever is wrong with it is

@@ -39,19 +39,18 @@ impl Backend for Namespace {
     }
 
     fn probe(&self) -> Result<Capabilities, Unavailable> {
-        let unavailable =
-            |why: String, hint: &str| Err(Unavailable { level: self.level, why, hint: hint.to_owned() });
+        let unavailable = |why: String, hint: &str| Err(Unavailable::new(self.level, why, hint));
         match std::fs::read_to_string("/proc/sys/user/max_user_namespaces") {
             Ok(text) if text.trim() == "0" => {
                 return unavailable(
                     "user namespaces are switched off".to_owned(),
-                    "set `sysctl user.max_user_namespaces` above 0, or use `isolation = \"process\"`",
+                    "set `sysctl user.max_user_namespaces` above 0",
                 );
             }
             Err(e) => {
                 return unavailable(
                     format!("the kernel has no user namespaces ({e})"),
-                    "use a kernel with CONFIG_USER_NS, or `isolation = \"process\"`",
+                    "use a kernel with CONFIG_USER_NS",
                 );
             }
             Ok(_) => {}

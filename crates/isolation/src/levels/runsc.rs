@@ -19,8 +19,7 @@ const OLDEST: u32 = 20_230_801;
 
 /// How to get one that is new enough.
 const INSTALL: &str = "install the package `runsc` of Debian bookworm-backports or newer: `apt-get install -t \
-                       bookworm-backports runsc`; or name one with `path` in `[levels.gvisor]`; or use \
-                       `isolation = \"container\"`";
+                       bookworm-backports runsc`; or name one with `path` in `[levels.gvisor]`";
 
 /// Which file was asked: another one has another time, or another size.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,7 +109,7 @@ fn ask(named: Option<&Path>) -> Result<Program, String> {
 }
 
 fn unavailable(why: String) -> Unavailable {
-    Unavailable { level: Level::Gvisor, why, hint: INSTALL.to_owned() }
+    Unavailable::new(Level::Gvisor, why, INSTALL)
 }
 
 /// The date in `runsc version 0.0~20240729.0` or `runsc version release-20240729.0`.

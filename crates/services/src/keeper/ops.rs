@@ -70,7 +70,7 @@ impl StartError {
     /// What to do about it, where the error knows.
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Level(e) => Some(e.hint.clone()),
+            Self::Level(e) => Some(e.advice()),
             Self::Launch(e) => Some(e.hint()),
             Self::Record(e) => Some(e.hint()),
             Self::Ids(_) | Self::TimedOut(_) | Self::ShuttingDown => None,

@@ -213,7 +213,7 @@ fn read(event: &Event) -> Option<Sign> {
 fn how(exit: Exit) -> String {
     match exit {
         Exit::Code(status) => format!("exited with status {status}"),
-        Exit::Signal(signal) => format!("was killed by signal {signal}"),
+        Exit::Signal(signal) => format!("was killed by signal {}", Exit::told(signal)),
         Exit::Oom | Exit::Lost => format!("ended ({exit})"),
     }
 }
