@@ -50,6 +50,32 @@ impl Internet {
         });
     }
 
+    /// A server of HTTP at this address that sends every client elsewhere.
+    pub fn redirect(&mut self, at: &str, location: &str) {
+        self.http(at, &format!("302 Found\r\nLocation: {location}"), "");
+    }
+
+    /// A server of HTTP at this address that says `hello from WHO`.
+    pub fn page(&mut self, at: &str, who: &str) {
+        self.http(at, "200 OK", &format!("hello from {who}"));
+    }
+
+    fn http(&mut self, at: &str, head: &str, body: &str) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        self.places.push((at.parse().unwrap(), listener.local_addr().unwrap()));
+        let length = body.len();
+        let answer =
+            format!("HTTP/1.1 {head}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+        thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                // A client that has gone concerns nobody else.
+                if stream.read(&mut [0; 4096]).is_ok() {
+                    drop(stream.write_all(answer.as_bytes()));
+                }
+            }
+        });
+    }
+
     /// Where the server at this address really is.
     #[must_use]
     pub fn place(&self, at: &str) -> SocketAddr {

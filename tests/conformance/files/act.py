@@ -57,3 +57,8 @@ def rows():
 
 def list():
     return {"names": os.listdir(os.environ["DATA"])}
+
+
+def take(path):
+    with open(path, "rb") as file:
+        return {"through": file.read(6) == b"SQLite"}

@@ -2,7 +2,9 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use crate::ground::{Claim, Ground, Shown, act};
+use insula_tests::is_root;
+
+use crate::ground::{Claim, Ground, Shown, act, held};
 
 pub(crate) const CLAIM: Claim =
     Claim { name: "files", says: "the data directory does what databases need", from: "process", run };
@@ -19,5 +21,10 @@ fn run(ground: &Ground) -> Shown {
     server.cli(&["restart", "app:a"]).ok();
     assert_eq!(act(&server, "app:a", "rows", &[])["rows"], 1000);
     assert_eq!(act(&server, "app:b", "list", &[])["names"], serde_json::json!([]), "it saw its neighbour's");
+    let of_a = server.place().data().join("app/a/rows.db");
+    let taken = |by: &str| act(&server, by, "take", &[("path", of_a.to_str().unwrap())]);
+    assert_eq!(taken("app:a")["through"], true, "the path is not that of its data");
+    // At `process` the ids of tenants keep them apart, which only root can give.
+    held(ground, if is_root() { "process" } else { "namespace" }, &taken("app:b"));
     Shown::Yes
 }

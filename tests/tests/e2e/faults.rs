@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use insula_isolation::{DiskProbe, FAULT_POINTS, GUEST_FAULT_POINTS, ROUTED_FAULT_POINTS};
-use insula_tests::{OwnNetwork, Place, Process, Request, Server, is_root, skip, wait_until};
+use insula_tests::{OwnNetwork, Process, Request, Server, is_root, skip, wait_until};
 
 use crate::common::{app, lacks, number, services};
 

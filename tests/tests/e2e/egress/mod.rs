@@ -2,6 +2,7 @@
 //! where a rule allows it.
 
 mod bandwidth;
+mod redirects;
 mod routed;
 mod siblings;
 mod wires;
@@ -219,6 +220,27 @@ fn when_the_egress_process_is_killed_another_takes_its_place() {
     old.kill();
     reaches(&server, "app:a", &what, "good");
     assert_ne!(find().map(|new| new.pid), Some(old.pid));
+}
+
+#[test]
+fn the_egress_process_has_no_rights_and_few_system_calls() {
+    let mut internet = Internet::new();
+    internet.server(&format!("{GOOD}:5432"), "good");
+    internet.name("db.example.com", &[&[GOOD]]);
+    let server = start(&internet, &[("app", None)]);
+    let all = |server: &Server| [server.parent().children(), server.worker().children()].concat();
+    let find = || all(&server).into_iter().find(|p| p.command.contains("insula egress"));
+    // It does all of its work behind the filter.
+    reaches(&server, "app:a", "/tcp?host=db.example.com&port=5432", "good");
+    let egress = find().expect("no egress process");
+    let is = |name: &str, expected: &str| assert_eq!(egress.field(name).as_deref(), Some(expected), "{name}");
+    is("Seccomp", "2");
+    is("NoNewPrivs", "1");
+    for set in ["CapEff", "CapPrm", "CapInh", "CapAmb"] {
+        is(set, "0000000000000000");
+    }
+    // The control: the worker, which makes walls, has no filter.
+    assert_eq!(server.worker().field("Seccomp").as_deref(), Some("0"));
 }
 
 #[test]

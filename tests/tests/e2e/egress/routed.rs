@@ -108,6 +108,38 @@ fn packets_leave_under_the_hosts_address_with_an_address_of_their_own() {
 }
 
 #[test]
+fn a_bounded_network_carries_no_more_than_its_bound() {
+    if !is_root() {
+        skip!("routed networks need root");
+    }
+    let rate = 250_000_u32;
+    let keys = format!("network = \"routed\"\nbandwidth_limit = \"{rate}\"");
+    let tries = "stream:93.184.216.34";
+    let services = [
+        service("slow", "namespace", &keys, tries),
+        service("boxed", "container", &keys, tries),
+        service("free", "namespace", "network = \"routed\"", tries),
+    ];
+    let server = start(&services, &["slow", "boxed", "free"]);
+    // Bytes a second each way, as the app saw it.
+    let speeds = |instance: &str| {
+        let found = outcomes(&server, instance, 1).remove(0);
+        assert_eq!((&found["arrived"], &found["back"]), (&1_000_000.into(), &1_000_000.into()), "{found}");
+        [0, 1].map(|way| 1_000_000.0 / found["took"][way].as_f64().unwrap())
+    };
+    let free = speeds("free:a");
+    for instance in ["slow:a", "boxed:a"] {
+        for (way, speed) in speeds(instance).into_iter().enumerate() {
+            // What may be ahead counts once: half a second's worth, and a little that is on its way.
+            assert!(speed < f64::from(rate) * 1.6, "{instance}: {speed} bytes a second at {rate}");
+            // The control: the same bytes without a bound.
+            assert!(free[way] > speed, "without a bound {free:?}, with one {speed} bytes a second");
+        }
+    }
+    end(server);
+}
+
+#[test]
 fn doctor_says_what_is_missing_and_what_mends_it() {
     let place = Place::new();
     let (insula, home) = (insula_tests::program(), place.home());

@@ -28,6 +28,22 @@ def answer(at):
             packets.sendto(asker[0].encode(), asker)
 
 
+def count(stream):
+    """Reads all, says how much that was, and sends as much back."""
+    with stream:
+        total = 0
+        while data := stream.recv(65536):
+            total += len(data)
+        stream.sendall(total.to_bytes(8, "big") + bytes(total))
+
+
+def count_all(at):
+    with socket.create_server((at, 9)) as listener:
+        while True:
+            stream, _ = listener.accept()
+            threading.Thread(target=count, args=(stream,), daemon=True).start()
+
+
 def world():
     print("here", flush=True)
     input()
@@ -37,6 +53,7 @@ def world():
     ip("link", "set", "downlink", "up")
     for address in WORLD:
         threading.Thread(target=answer, args=(address,), daemon=True).start()
+        threading.Thread(target=count_all, args=(address,), daemon=True).start()
     print("ready", flush=True)
     signal.pause()
 
