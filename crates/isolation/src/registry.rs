@@ -55,7 +55,7 @@ impl Registry {
         };
         let level = match asked {
             LevelChoice::Fixed(level) => level,
-            LevelChoice::Auto => self.working().last().ok_or_else(nothing)?,
+            LevelChoice::Auto => self.working().next_back().ok_or_else(nothing)?,
         };
         match floor {
             Some(floor) if !level.satisfies(floor) => {
@@ -81,7 +81,7 @@ impl Registry {
     }
 
     /// What works here, weakest first.
-    fn working(&self) -> impl Iterator<Item = Level> {
+    fn working(&self) -> impl DoubleEndedIterator<Item = Level> {
         self.backends.iter().filter(|b| b.probe().is_ok()).map(|b| b.level())
     }
 

@@ -12,7 +12,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus, Output, Stdio};
 
 use insula_linux::seccomp::table::{CLONE3, NEWEST, REFUSED};
-use insula_linux::seccomp::{Call, Program, default_profile, install};
+use insula_linux::seccomp::{Call, Program, carrier_profile, default_profile, install};
 
 /// Prints past the capture of the test harness, so that a skip is always seen.
 fn skipped(test: &str, why: &str) {
@@ -297,6 +297,23 @@ fn runtimes_run_under_it() {
             None => skipped(&format!("runtimes_run_under_it `{program}`"), "not installed"),
         }
     }
+}
+
+/// Under the filter of processes that only carry bytes nothing is executed; the list for workloads lets it.
+#[test]
+fn a_carrier_executes_nothing() {
+    let under = |program: Program| {
+        let mut command = Command::new("true");
+        let install_it = move || {
+            rustix::thread::set_no_new_privs(true)?;
+            install(&program)
+        };
+        // SAFETY: between fork and exec it makes system calls on memory that the closure owns.
+        unsafe { command.pre_exec(install_it) };
+        command.status()
+    };
+    assert_eq!(under(carrier_profile().unwrap()).unwrap_err().raw_os_error(), Some(libc::EPERM));
+    assert!(under(default_profile().unwrap().remove(0)).unwrap().success());
 }
 
 #[test]

@@ -20,6 +20,8 @@
 
 #[cfg(feature = "host")]
 mod call;
+#[cfg(feature = "host")]
+mod carrier;
 #[cfg(all(test, feature = "host", target_arch = "x86_64"))]
 mod docker;
 mod install;
@@ -35,6 +37,8 @@ pub mod table;
 
 #[cfg(feature = "host")]
 pub use call::{Call, Condition, Conditional, Group};
+#[cfg(feature = "host")]
+pub use carrier::carrier_profile;
 pub use install::install;
 pub use listens::{Listens, stop_listens, try_listens};
 #[cfg(feature = "host")]

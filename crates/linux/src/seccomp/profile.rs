@@ -49,10 +49,22 @@ pub fn default_profile() -> Result<Vec<Program>, ProfileError> {
 
 /// The filter with these calls allowed, whatever their arguments.
 pub(super) fn opened(open: &[&str]) -> Result<Program, ProfileError> {
-    let (target, audit) = architecture()?;
     let mut rules = rules().map_err(ProfileError::Compile)?;
     let listed = REFUSED.iter().flat_map(|group| group.calls).chain(CONDITIONAL.iter().map(|c| &c.call));
     rules.extend(listed.filter(|call| open.contains(&call.name)).map(|call| (call.nr, Vec::new())));
+    compiled(rules)
+}
+
+/// The filter with these calls refused, whatever their arguments.
+pub(super) fn without(closed: &[&str]) -> Result<Program, ProfileError> {
+    let mut rules = rules().map_err(ProfileError::Compile)?;
+    let listed = ALLOWED.iter().flat_map(|group| group.calls).chain(CONDITIONAL.iter().map(|c| &c.call));
+    listed.filter(|call| closed.contains(&call.name)).for_each(|call| drop(rules.remove(&call.nr)));
+    compiled(rules)
+}
+
+fn compiled(rules: Rules) -> Result<Program, ProfileError> {
+    let (target, audit) = architecture()?;
     let filter =
         SeccompFilter::new(rules, SeccompAction::Errno(errno(libc::EPERM)), SeccompAction::Allow, target);
     let body = filter.and_then(BpfProgram::try_from).map_err(ProfileError::Compile)?;
