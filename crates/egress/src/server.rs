@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use insula_linux::{credentials, seccomp};
+use insula_linux::{credentials, landlock, seccomp};
 use insula_spec::{InstanceName, Outside};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
@@ -78,6 +78,9 @@ pub fn serve(control: OwnedFd, test: Option<TestInternet>) -> Result<(), ServeEr
         credentials::become_id(NOBODY).map_err(ServeError::Rights)?;
     }
     credentials::renounce().map_err(ServeError::Rights)?;
+    if !landlock::only_read().map_err(ServeError::Rights)? {
+        tracing::debug!("this kernel has no Landlock: the filter and the missing rights stand alone");
+    }
     let filter = seccomp::carrier_profile().map_err(|e| ServeError::Rights(io::Error::other(e)))?;
     seccomp::install(&filter).map_err(ServeError::Rights)?;
     // One thread: what it does for a request is passing bytes on, and threads that share tasks wake each other for it.

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use insula_isolation::{DiskProbe, FAULT_POINTS, GUEST_FAULT_POINTS, ROUTED_FAULT_POINTS};
-use insula_tests::{OwnNetwork, Process, Request, Server, is_root, skip, wait_until};
+use insula_tests::{OwnNetwork, Process, Request, Server, is_root, report_skip, skip, wait_until};
 
 use crate::common::{app, lacks, number, services};
 
@@ -131,6 +131,11 @@ fn no_interface_and_no_rule_is_left_of_a_routed_network() {
             ground.shown_at(&FAULT_POINTS);
             ground.shown_at(&ROUTED_FAULT_POINTS);
         });
+    }
+    let ground = Ground { level: "gvisor", keys: "network = \"routed\"" };
+    match ground.missing() {
+        None => OwnNetwork::new().within(|| ground.shown_at(&ROUTED_FAULT_POINTS)),
+        Some(why) => report_skip("insula::faults::routed::gvisor", &why),
     }
 }
 

@@ -10,7 +10,7 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -62,7 +62,7 @@ fn tried(program: &Path, probe: Probe, target: &str) -> Outcome {
 /// process that ends afterwards.
 pub(super) fn metadata() -> io::Result<String> {
     let address: std::net::SocketAddrV4 = METADATA.parse().map_err(io::Error::other)?;
-    attempt::own_network_with(Ipv4Addr::from(*address.ip()))?;
+    attempt::own_network_with(*address.ip())?;
     let listener = TcpListener::bind(address)?;
     let answers = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept()?;

@@ -140,7 +140,7 @@ impl Scene {
 
     /// Stops the spy, and looks for what it left running.
     async fn outlived(&self, level: Level) -> anyhow::Result<Option<Outcome>> {
-        if !controls::running(&mark(level)).is_some() {
+        if controls::running(&mark(level)).is_none() {
             return Ok(None);
         }
         self.client().stop(&name(level, "spy")?, None).await?;

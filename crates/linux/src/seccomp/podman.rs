@@ -1,6 +1,8 @@
 //! Insula's list is at least as tight as the profile that Debian installs for Podman, Buildah and Skopeo, for a container
 //! without capabilities.
 
+#![allow(clippy::unwrap_used, reason = "test code")]
+
 use serde_json::Value;
 
 use super::call::Condition;
