@@ -114,6 +114,21 @@ impl Ground {
         self.serve_with(|_| Options::default(), act, keys, tenants)
     }
 
+    /// The same in a place where something was prepared.
+    pub(crate) fn serve_after(
+        &self,
+        prepare: impl Fn(&Place),
+        act: &str,
+        keys: &str,
+        tenants: &[&str],
+    ) -> Server {
+        let options = |place: &Place| {
+            prepare(place);
+            Options::default()
+        };
+        self.serve_with(options, act, keys, tenants)
+    }
+
     /// The same with an internet.
     pub(crate) fn serve_in(&self, internet: &Internet, act: &str, keys: &str, tenants: &[&str]) -> Server {
         self.serve_with(|place| internet.options(place), act, keys, tenants)

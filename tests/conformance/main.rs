@@ -27,6 +27,7 @@ mod locale;
 mod loopback;
 mod many_files;
 mod matrix;
+mod mounts;
 mod net_allow;
 mod net_deny;
 mod net_held;
@@ -47,7 +48,7 @@ use ground::{Claim, Ground, HostLevel, Shown};
 use matrix::Matrix;
 
 /// Every claim.
-const CLAIMS: [Claim; 23] = [
+const CLAIMS: [Claim; 24] = [
     exit_codes::CLAIM,
     signals::CLAIM,
     stop_signal::CLAIM,
@@ -65,6 +66,7 @@ const CLAIMS: [Claim; 23] = [
     end_of_all::CLAIM,
     limits::CLAIM,
     read_only::CLAIM,
+    mounts::CLAIM,
     private_tmp::CLAIM,
     devices::CLAIM,
     own_processes::CLAIM,
