@@ -9,6 +9,8 @@
 //! The mount of an image is attached nowhere on the host: it is passed into the view, lives as long as
 //! somebody is in there, and needs no clean-up, however the processes end.
 
+mod plain;
+
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -80,7 +82,13 @@ impl DiskPlace<'_> {
             return Some(DiskHold { mechanism: Mechanism::Image, why: String::new() });
         }
         self.limits.disk?;
-        Some(choose(self.limits.disk_mode, self.walled, || Probe::of(self.dir)))
+        let hold = choose(self.limits.disk_mode, self.walled, || Probe::of(self.dir));
+        match image.and_then(|image| plain::noted(&image)) {
+            Some(why) if hold.mechanism == Mechanism::Image => {
+                Some(DiskHold { mechanism: Mechanism::Soft, why })
+            }
+            _ => Some(hold),
+        }
     }
 
     /// Counts what it holds. It may block; a walk at most for `limit`, and not after `cancelled` is true.
@@ -160,12 +168,13 @@ impl Own {
 
 /// Puts up the bound for a launch, or refuses it.
 ///
-/// `owner` is the host id as which the workload runs.
+/// `owner` is the host id as which the workload runs; `in_place` why its data has to lie in the directory itself,
+/// where an image would not do.
 pub(crate) fn prepare(
-    level: Level,
-    walled: bool,
+    (level, walled): (Level, bool),
     launch: &Launch,
     owner: Option<u32>,
+    in_place: Option<&str>,
 ) -> Result<Own, LaunchError> {
     let Launch { data_dir: dir, limits, ids, .. } = launch;
     let (limits, ids) = (*limits, *ids);
@@ -173,6 +182,14 @@ pub(crate) fn prepare(
         return Ok(PLAIN);
     };
     image.recover()?;
+    if let (true, Some(why)) = (image.exists(), in_place) {
+        return Err(LaunchError::Unenforceable {
+            what: "disk_limit",
+            level,
+            hint: moved_out(&image, dir, why),
+        });
+    }
+    plain::note(&image, in_place.filter(|_| limits.disk.is_some()))?;
     let Some(hold) = (DiskPlace { dir, limits, walled, ids }).planned() else {
         return Ok(Own::Plain(lift(dir, ids)));
     };
@@ -202,6 +219,16 @@ pub(crate) fn prepare(
         }
         (Mechanism::Project, None) | (Mechanism::Soft, _) => Ok(Own::Plain(lift(dir, ids))),
     }
+}
+
+/// What to do where the data is in an image, and must not be any more.
+fn moved_out(image: &Image, dir: &Path, why: &str) -> String {
+    let (path, dir) = (image.path(), dir.display());
+    format!(
+        "{why}, and its data is in `{path}`: copy it to `{dir}` (`mount -o loop,ro {path} /mnt`), then remove that \
+         file; or do without what does not fit",
+        path = path.display()
+    )
 }
 
 /// What takes a project quota back that an earlier start set. Most file systems have no projects, and say so.

@@ -4,18 +4,23 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use insula_egress::Egress;
 use insula_images::Images;
 use insula_linux::cgroup::{self, Layout};
 use insula_linux::{identity, seccomp};
 use insula_spec::{Level, Levels, Network, RoutedRange};
+use tokio_util::task::TaskTracker;
 
 use crate::contract::Backend;
 use crate::levels::{Gvisor, Namespace, Process};
 use crate::ports::Ports;
 use crate::registry::Registry;
 use crate::walls::{IdMode, Pool, Shared, WarmShells};
+
+/// How long walls that were let go of may take to come down before this process ends all the same.
+const FALL: Duration = Duration::from_secs(20);
 
 /// What an engine needs to know.
 #[derive(Debug)]
@@ -130,6 +135,7 @@ impl Engine {
             routed_range: config.routed_range,
             deaf: seccomp::try_listens().err().map(|e| e.to_string()),
             ports: Ports::new(),
+            falling: TaskTracker::new(),
         });
         let pool = Pool::new(Arc::clone(&shared), config.shells);
         let gvisor = Arc::new(Gvisor::new(Arc::clone(&shared), Arc::clone(&pool)));
@@ -164,6 +170,10 @@ impl Engine {
     /// process ends in order.
     pub async fn close(&self) {
         self.pool.close().await;
+        self.shared.falling.close();
+        if tokio::time::timeout(FALL, self.shared.falling.wait()).await.is_err() {
+            tracing::warn!("some walls are not down yet; the next start sweeps them");
+        }
         let gvisor = Arc::clone(&self.gvisor);
         if let Err(error) = tokio::task::spawn_blocking(move || gvisor.settle()).await {
             tracing::warn!(%error, "a question to runsc may be left behind");

@@ -9,7 +9,7 @@ use insula_tests::{Answer, Place, Server, is_root, skip, wait_until};
 use crate::common::{app, lacks, number};
 
 /// A root file system of one static program.
-fn rootfs(place: &Place) -> Option<PathBuf> {
+pub(crate) fn rootfs(place: &Place) -> Option<PathBuf> {
     let busybox = Path::new("/bin/busybox");
     let root = place.path().join("rootfs");
     fs::create_dir_all(root.join("bin")).unwrap();

@@ -1,13 +1,16 @@
 //! What a tenant may store: refused beyond a hard limit, told near any.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use insula_isolation::DiskProbe;
 use insula_tests::{Place, Server, is_root, skip, wait_until};
 use serde_json::Value;
 
-use crate::common::{number, services};
+use crate::common::{lacks, number, services};
+
+/// Levels whose walls can hold a limit.
+const WALLED: [&str; 3] = ["namespace", "container", "gvisor"];
 
 /// Why hard limits cannot be had by this user here.
 fn no_images() -> Option<String> {
@@ -50,14 +53,29 @@ fn beyond_a_hard_limit_there_is_no_space_and_a_neighbour_has_its_own() {
     if let Some(why) = no_images() {
         skip!("{why}");
     }
-    let limited = "disk_limit = \"32MiB\"\ndisk_limit_mode = \"hard\"\nisolation = \"namespace\"\nidle_timeout = \"300ms\"";
-    let place = Place::new();
-    let before = place.data().join("app/a");
-    fs::create_dir_all(&before).unwrap();
-    fs::write(before.join("kept"), "x".repeat(1000)).unwrap();
-    let all = [("app", "serve", limited, &["a", "b"][..]), ("free", "serve", "", &["a"][..])];
-    let mut server = Server::with(place, &services(&all), &insula_tests::Options::default());
+    for level in WALLED {
+        eprintln!("at {level}");
+        let place = Place::new();
+        let before = place.data().join("app/a");
+        fs::create_dir_all(&before).unwrap();
+        fs::write(before.join("kept"), "x".repeat(1000)).unwrap();
+        let free = format!("isolation = \"{level}\"");
+        let limited = format!(
+            "{free}\ndisk_limit = \"32MiB\"\ndisk_limit_mode = \"hard\"\nidle_timeout = \"300ms\"\nstartup_timeout = \"30s\""
+        );
+        let all = [("app", "serve", limited.as_str(), &["a", "b"][..]), ("free", "serve", &free, &["a"][..])];
+        let server = Server::with(place, &services(&all), &insula_tests::Options::default());
+        if let Some(why) = lacks(&server, level) {
+            skip!("{level}: {why}");
+        }
+        server.get("app:a", "/health").expect(200);
+        assert_eq!(server.inspect("app:a")["level"], level);
+        hard_limit_holds(server, &before);
+    }
+}
 
+/// `app:a` and `app:b` may have 32 MiB, `free:a` what there is; `app:a` had something before.
+fn hard_limit_holds(mut server: Server, before: &Path) {
     assert_eq!(number(&server.get("app:a", "/read").expect(200), "size"), 1000, "what was there is there");
     let filled = server.get("app:a", "/fill?mb=64").expect(200).json();
     assert_eq!(filled["error"], "No space left on device", "{filled}");
@@ -126,8 +144,24 @@ fn a_worker_killed_while_data_moves_into_an_image_loses_nothing() {
 #[test]
 fn a_soft_limit_refuses_nothing_and_is_told_of_once() {
     let mode = if is_root() { "disk_limit_mode = \"soft\"" } else { "" };
-    let keys = format!("disk_limit = \"10MiB\"\n{mode}\nidle_timeout = \"200ms\"");
-    let server = Server::start(&services(&[("app", "serve", &keys, &["a"])]));
+    for level in WALLED {
+        let keys =
+            format!("isolation = \"{level}\"\ndisk_limit = \"10MiB\"\n{mode}\nidle_timeout = \"200ms\"");
+        let server = Server::start(&services(&[("app", "serve", &keys, &["a"])]));
+        if let Some(why) = lacks(&server, level) {
+            skip!("{level}: {why}");
+        }
+        server.get("app:a", "/health").expect(200);
+        server.wait_observed("app:a", "asleep");
+        if usage(&server, "app:a")["disk"]["used_bytes"].is_null() {
+            skip!("this user may not read what belongs to its subordinate ids");
+        }
+        eprintln!("at {level}");
+        soft_limit_is_told(&server);
+    }
+}
+
+fn soft_limit_is_told(server: &Server) {
     let fill = |mb: i64| {
         let filled = server.get("app:a", &format!("/fill?mb={mb}")).expect(200).json();
         assert_eq!((&filled["mb"], &filled["error"]), (&mb.into(), &Value::Null), "{filled}");
@@ -135,19 +169,16 @@ fn a_soft_limit_refuses_nothing_and_is_told_of_once() {
     let asleep = || server.wait_observed("app:a", "asleep");
     fill(1);
     asleep();
-    if usage(&server, "app:a")["disk"]["used_bytes"].is_null() {
-        skip!("this user may not read what belongs to its subordinate ids");
-    }
-    assert_eq!(told(&server, "app:a"), Vec::<String>::new(), "a tenth is nothing to tell");
+    assert_eq!(told(server, "app:a"), Vec::<String>::new(), "a tenth is nothing to tell");
     fill(8);
     asleep();
-    wait_until("80 % is told", || (told(&server, "app:a") == ["near"]).then_some(()));
+    wait_until("80 % is told", || (told(server, "app:a") == ["near"]).then_some(()));
     fill(3);
     asleep();
-    wait_until("100 % is told", || (told(&server, "app:a") == ["near", "full"]).then_some(()));
+    wait_until("100 % is told", || (told(server, "app:a") == ["near", "full"]).then_some(()));
     server.get("app:a", "/health").expect(200);
-    wait_until("its start is told", || (told(&server, "app:a") == ["near", "full", "started"]).then_some(()));
-    let disk = usage(&server, "app:a")["disk"].clone();
+    wait_until("its start is told", || (told(server, "app:a") == ["near", "full", "started"]).then_some(()));
+    let disk = usage(server, "app:a")["disk"].clone();
     assert_eq!(disk["bound"]["mechanism"], "soft", "{disk}");
     assert_eq!(disk["bound"]["why"].as_str().unwrap().is_empty(), is_root(), "{disk}");
     let text = server.cli(&["usage"]).ok().stdout;
@@ -156,7 +187,7 @@ fn a_soft_limit_refuses_nothing_and_is_told_of_once() {
     assert!(why.contains("disk limit"), "{why}");
     server.get("app:a", "/empty").expect(200);
     asleep();
-    wait_until("room is told", || told(&server, "app:a").ends_with(&["room".to_owned()]).then_some(()));
+    wait_until("room is told", || told(server, "app:a").ends_with(&["room".to_owned()]).then_some(()));
 }
 
 #[test]

@@ -168,7 +168,8 @@ impl Drop for Body {
         // Outside a runtime the process is ending: the agent ends with its connection, and the next start
         // sweeps the rest.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { parts.take_down(&shared, &key).await });
+            let falling = shared.falling.clone();
+            falling.spawn_on(async move { parts.take_down(&shared, &key).await }, &runtime);
         }
     }
 }

@@ -47,11 +47,7 @@ fn place(launch: &Launch) -> PathBuf {
 }
 
 /// Refuses what cannot keep changes.
-pub(crate) fn check(
-    launch: &Launch,
-    level: Level,
-    (ids, mounted): (IdMode, bool),
-) -> Result<(), LaunchError> {
+pub(crate) fn check(launch: &Launch, level: Level, ids: IdMode) -> Result<(), LaunchError> {
     let refused = |what, hint: &str| Err(LaunchError::Unenforceable { what, level, hint: hint.to_owned() });
     match level {
         _ if !launch.root.persistent => Ok(()),
@@ -60,9 +56,6 @@ pub(crate) fn check(
             "persistent_root",
             "run the daemon as root, or without a subordinate range, or remove the key",
         ),
-        Level::Container | Level::Gvisor if mounted => {
-            refused("disk_limit", "its changes lie in its directory: set `disk_limit_mode = \"soft\"`")
-        }
         Level::Container | Level::Gvisor => Ok(()),
         _ => {
             let hint = "set `isolation` to \"container\" or \"gvisor\", or remove `persistent_root`";

@@ -45,6 +45,7 @@ use insula_frames::Walls;
 use insula_images::Images;
 use insula_linux::cgroup::Layout;
 use insula_spec::{Driver, InstanceName, Level, Levels, Network, Placement, RoutedRange};
+use tokio_util::task::TaskTracker;
 
 pub(crate) use idmap::IdMode;
 pub(crate) use launch::launch;
@@ -93,6 +94,8 @@ pub(crate) struct Shared {
     pub(crate) deaf: Option<String>,
     /// Ports on the host's network.
     pub(crate) ports: Ports,
+    /// Walls that somebody let go of, such as those of a refused launch, on their way down.
+    pub(crate) falling: TaskTracker,
 }
 
 impl fmt::Debug for Shared {

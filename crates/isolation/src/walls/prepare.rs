@@ -131,21 +131,27 @@ fn storage(
     ground: &Ground,
     owner: Option<(u32, u32)>,
 ) -> Result<Own, LaunchError> {
-    let own = disk::prepare(kind.level, kind.has_view(), launch, owner.map(|(uid, _)| uid))?;
+    changes::check(launch, kind.level, ids)?;
+    let level = (kind.level, kind.has_view());
+    let own = disk::prepare(level, launch, owner.map(|(uid, _)| uid), in_place(launch, ground))?;
     if let Own::Plain(_) = own {
         own_dir(&launch.data_dir, owner)?;
     }
     own.finish(&launch.data_dir)?;
-    changes::check(launch, kind.level, (ids, matches!(own, Own::Mount(_))))?;
     if let Some(dir) = &ground.changes {
         changes::prepare(launch, dir)?;
     }
-    if let (Own::Mount(_), false) = (&own, ground.volumes.is_empty()) {
-        let hint = "its image declares volumes, which lie in its directory: set `disk_limit_mode = \"soft\"`";
-        return Err(LaunchError::Unenforceable { what: "disk_limit", level: kind.level, hint: hint.into() });
-    }
     ground.volumes.iter().try_for_each(|volume| own_dir(&volume.source, owner))?;
     Ok(own)
+}
+
+/// Why the data of a tenant has to lie in its directory on the host: parts of that are shown at other places.
+fn in_place(launch: &Launch, ground: &Ground) -> Option<&'static str> {
+    match (ground.volumes.is_empty(), launch.root.persistent) {
+        (false, _) => Some("its image declares volumes, which lie in the tenant's directory"),
+        (true, true) => Some("`persistent_root` keeps changes in the tenant's directory"),
+        (true, false) => None,
+    }
 }
 
 /// What of a launch the walls are built around, as text that can be compared: an image under the same name may have

@@ -27,6 +27,7 @@ fn shared(ids: IdMode, hidden: &[&str]) -> Shared {
         routed_range: insula_spec::RoutedRange::DEFAULT,
         deaf: None,
         ports: Ports::new(),
+        falling: tokio_util::task::TaskTracker::new(),
         egress: None,
     }
 }
