@@ -25,4 +25,14 @@ pub struct InForce {
     pub memory_max: Option<u64>,
     /// Most processes and threads, by its control group.
     pub pids_max: Option<u64>,
+    /// Share of CPU time under contention, by its control group: 100 is that of a group without a limit.
+    #[serde(default)]
+    pub cpu_weight: Option<u64>,
+    /// Most CPU time, in thousandths of one CPU, by its control group.
+    #[serde(default)]
+    pub cpu_quota: Option<u64>,
+    /// Namespaces of its own, by the names of namespaces(7): those that it does not share with the daemon;
+    /// `null` where they may not be read.
+    #[serde(default)]
+    pub namespaces: Option<Vec<String>>,
 }

@@ -189,6 +189,10 @@ pub struct Detail {
     /// What bounds its directory, or would at its next start; `None` without a limit.
     #[serde(default)]
     pub disk_bound: Option<DiskBound>,
+    /// What the configuration of its service says that is not taken as written, such as a number that was brought into
+    /// range; nothing for a tenant.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// What the kernel says is in force, while it runs; `None` for a tenant.
     #[serde(default)]
     pub in_force: Option<InForce>,

@@ -317,6 +317,14 @@ pub enum LaunchError {
     /// The agent broke the protocol or went away.
     #[error("the agent failed: {0}")]
     Agent(String),
+    /// The program around a guest does not get on, and was killed.
+    #[error("`{program}` did not bring its guest up within {seconds} s, and was killed")]
+    Hangs {
+        /// The program.
+        program: String,
+        /// How long it had, in seconds.
+        seconds: u64,
+    },
     /// The network cannot be routed.
     #[error("cannot route the network of the instance")]
     Routed(#[from] RoutedError),
@@ -341,6 +349,11 @@ impl LaunchError {
             }
             Self::Filter { source, .. } => source.hint(),
             Self::Disk(e) => e.hint(),
+            Self::Hangs { .. } => {
+                "set `platform = \"systrap\"` in `[levels.gvisor]`, or name another program with \
+                                   `path` there, or use `isolation = \"container\"`"
+                    .to_owned()
+            }
             Self::Routed(e) => e.hint().to_owned(),
             Self::NoPort => "stop instances with `network = \"host\"`, or use the default network".to_owned(),
         }

@@ -8,6 +8,8 @@ use insula_linux::identity::Identity;
 
 use crate::contract::Record;
 
+mod cpu;
+
 /// What is in force for the main process of a workload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InForce {
@@ -30,7 +32,17 @@ pub struct InForce {
     pub memory_max: Option<u64>,
     /// Most processes and threads, by its control group.
     pub pids_max: Option<u64>,
+    /// Share of CPU time under contention, by its control group: 100 is that of a group without a limit.
+    pub cpu_weight: Option<u64>,
+    /// Most CPU time, in thousandths of one CPU, by its control group.
+    pub cpu_quota: Option<u64>,
+    /// Namespaces that are not those of this process, by the names of namespaces(7); `None` where they may not be
+    /// read.
+    pub namespaces: Option<Vec<String>>,
 }
+
+/// Kinds of namespaces, as `/proc/PID/ns` names them.
+const NAMESPACES: [&str; 8] = ["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"];
 
 /// Reads what is in force. `None` when the workload has ended.
 ///
@@ -43,6 +55,11 @@ pub fn in_force(record: &Record) -> io::Result<Option<InForce>> {
     }
     let read = |name: &str| fs::read_to_string(format!("/proc/{}/{name}", record.app_pid));
     let (status, map, mounts) = (read("status")?, read("uid_map")?, read("mountinfo")?);
+    let namespaces = match namespaces(record.app_pid) {
+        // Who owns another's processes may not look at all of them.
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => None,
+        found => Some(found?),
+    };
     // The pid may have passed to another process while it was read.
     if !app.lives()? {
         return Ok(None);
@@ -51,6 +68,9 @@ pub fn in_force(record: &Record) -> io::Result<Option<InForce>> {
     Ok(Some(InForce {
         memory_max: limit(record, &["memory.max", "memory.limit_in_bytes"]),
         pids_max: limit(record, &["pids.max"]),
+        cpu_weight: of_group(record, &["cpu.weight", "cpu.shares"], cpu::weight),
+        cpu_quota: of_group(record, &["cpu.max", "cpu.cfs_quota_us"], cpu::quota),
+        namespaces,
         profile: record.filter.clone(),
         ..found
     }))
@@ -80,7 +100,26 @@ fn parse(status: &str, map: &str, mounts: &str) -> Option<InForce> {
         root: root_of(mounts).unwrap_or_default(),
         memory_max: None,
         pids_max: None,
+        cpu_weight: None,
+        cpu_quota: None,
+        namespaces: None,
     })
+}
+
+/// Which of its namespaces are others than those of this process.
+fn namespaces(pid: i32) -> io::Result<Vec<String>> {
+    let mut own = Vec::new();
+    for kind in NAMESPACES {
+        let of = |process: &str| match fs::read_link(format!("/proc/{process}/ns/{kind}")) {
+            // A kernel without this kind.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            found => found.map(Some),
+        };
+        if of(&pid.to_string())? != of("self")? {
+            own.push(kind.to_owned());
+        }
+    }
+    Ok(own)
 }
 
 /// The mount at `/` in `/proc/PID/mountinfo` (proc(5)): the last one there covers those before it.
@@ -96,10 +135,16 @@ fn root_of(mounts: &str) -> Option<String> {
 fn limit(record: &Record, files: &[&str]) -> Option<u64> {
     // Version 1 says "no limit" by a number near the end of its range.
     const NONE: u64 = 1 << 60;
+    of_group(record, files, |_, text| text.trim().parse().ok().filter(|limit| *limit < NONE))
+}
+
+/// What the control group of the workload says in the first of these files that is there; `understand` is told which.
+fn of_group(record: &Record, files: &[&str], understand: fn(&Path, &str) -> Option<u64>) -> Option<u64> {
     let apps = record.cgroups.iter().filter(|dir| of_app(dir));
-    let read = |dir: &Path| files.iter().find_map(|file| fs::read_to_string(dir.join(file)).ok());
-    let text = apps.into_iter().find_map(|dir| read(dir))?;
-    text.trim().parse().ok().filter(|limit| *limit < NONE)
+    let mut paths = apps.flat_map(|dir| files.iter().map(|file| dir.join(file)));
+    paths
+        .find_map(|path| Some((fs::read_to_string(&path).ok()?, path)))
+        .and_then(|(text, path)| understand(&path, &text))
 }
 
 /// The leaf of the workload, not that of the agent.

@@ -59,18 +59,18 @@ pub(crate) fn find(name: &str, named: Option<&Path>) -> Result<Program, String> 
         return Err(absent(name, named));
     };
     let cannot = |e: std::io::Error| format!("cannot run `{}`: {e}", path.display());
-    let version = said(&path).map_err(cannot)?;
+    let version = said(&path, ANSWER).map_err(cannot)?;
     let version = version.lines().next().unwrap_or_default().trim().to_owned();
     Ok(Program { path, version })
 }
 
-/// What `--version` prints. A program that does not end in time is killed.
-fn said(path: &Path) -> std::io::Result<String> {
+/// What `--version` prints. A program that does not end within `limit` is killed.
+fn said(path: &Path, limit: Duration) -> std::io::Result<String> {
     let mut command = Command::new(path);
     command.arg("--version").env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     // It may be asked in the background when the daemon ends.
     let mut child = child::ends_with_thread(&mut command).spawn()?;
-    let ended = ends_in_time(child.id());
+    let ended = ends_in_time(child.id(), limit);
     if !matches!(ended, Ok(true)) {
         child.kill()?;
     }
@@ -83,10 +83,10 @@ fn said(path: &Path) -> std::io::Result<String> {
     Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "it does not answer `--version`"))
 }
 
-fn ends_in_time(pid: u32) -> std::io::Result<bool> {
+fn ends_in_time(pid: u32, limit: Duration) -> std::io::Result<bool> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(std::io::ErrorKind::NotFound)?;
     let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
-    let limit = Timespec::try_from(ANSWER).map_err(std::io::Error::other)?;
+    let limit = Timespec::try_from(limit).map_err(std::io::Error::other)?;
     Ok(poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&limit))? > 0)
 }
 
@@ -108,6 +108,25 @@ mod tests {
         assert_eq!(missing_driver(&settings(Driver::Crun, Some("/bin/sh"))), None);
         let missing = missing_driver(&settings(Driver::Runc, Some("/nowhere/runc")));
         assert_eq!(missing.as_deref(), Some("there is no program `/nowhere/runc`"));
+    }
+
+    /// It takes no notice of any signal that can be ignored.
+    #[test]
+    fn a_program_that_hangs_is_killed_and_that_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, pid) = (dir.path().join("runsc"), dir.path().join("pid"));
+        let script =
+            format!("#!/bin/sh\ntrap '' TERM INT HUP\necho $$ >{}\nexec sleep 1000\n", pid.display());
+        std::fs::write(&path, script).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let error = said(&path, Duration::from_secs(2)).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+        assert_eq!(error.to_string(), "it does not answer `--version`");
+        let pid: i32 = std::fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
+        let gone = insula_linux::identity::Identity::of(pid).unwrap();
+        assert_eq!(gone, None, "it lives");
+        // The control: one that answers in that time is not killed.
+        assert!(said(Path::new("/bin/uname"), ANSWER).unwrap().contains("uname"));
     }
 
     #[test]

@@ -46,6 +46,7 @@ impl ForTenant for Detail {
             data_dir: None,
             disk_bound: self.disk_bound.map(ForTenant::for_tenant),
             in_force: None,
+            notes: Vec::new(),
             mounts: Vec::new(),
             ids: None,
             placement: None,

@@ -21,7 +21,8 @@ pub(super) async fn run(client: &Client, args: NameArgs, printer: Printer) -> an
 fn text(d: &Detail) -> String {
     let mut lines = vec![d.summary.name.to_string()];
     let mut line = |name: &str, value: String| lines.push(format!("  {name:NAMES$}  {value}"));
-    for (name, value) in life(d).into_iter().chain(walls(d)).chain(limits(d)) {
+    let notes = d.notes.iter().map(|note| ("note", note.clone()));
+    for (name, value) in life(d).into_iter().chain(walls(d)).chain(limits(d)).chain(notes) {
         line(name, value);
     }
     lines.join("\n")
@@ -82,20 +83,33 @@ fn walls(d: &Detail) -> Vec<(&'static str, String)> {
 }
 
 /// What the kernel says, read back.
-fn in_force(force: &InForce) -> [(&'static str, String); 5] {
+fn in_force(force: &InForce) -> [(&'static str, String); 6] {
     let capabilities = if force.capabilities == "0" { "none" } else { &force.capabilities };
     let gain = if force.no_new_privs { "none can be gained" } else { "more can be gained" };
     let profile = force.profile.as_ref().map_or_else(String::new, |file| format!(", by {file}"));
     let none = || "not limited".to_owned();
     let memory = force.memory_max.map_or_else(none, bytes);
     let pids = force.pids_max.map_or_else(none, |n| n.to_string());
+    let weight = force.cpu_weight.map_or_else(String::new, |weight| format!(", cpu weight {weight}"));
+    let quota = force.cpu_quota.map_or_else(String::new, |quota| format!(", cpu quota {}", cpus(quota)));
+    let own = match force.namespaces.as_deref() {
+        None => "not known".to_owned(),
+        Some([]) => "none of its own".to_owned(),
+        Some(all) => format!("{} of its own", all.join(", ")),
+    };
     [
         ("in force", format!("for `{}`, as the kernel says", force.program)),
         ("caps", format!("{capabilities}, {gain}")),
         ("filters", format!("{} on system calls{profile}", force.filters)),
         ("root", format!("{}, ids {}", force.root, force.id_map)),
-        ("group", format!("memory {memory}, pids {pids}")),
+        ("namespaces", own),
+        ("group", format!("memory {memory}, pids {pids}{weight}{quota}")),
     ]
+}
+
+/// CPU time, given in thousandths of one CPU.
+fn cpus(millis: u64) -> String {
+    format!("{}.{:03} CPUs", millis / 1000, millis % 1000)
 }
 
 fn limits(d: &Detail) -> Vec<(&'static str, String)> {
@@ -106,7 +120,7 @@ fn limits(d: &Detail) -> Vec<(&'static str, String)> {
         (Some(used), None) => format!("{used}, {}", none()),
         (None, limit) => limit.unwrap_or_else(none),
     };
-    let quota = d.limits.cpu_quota.map(|q| format!("{}.{:03} CPUs", q.millis() / 1000, q.millis() % 1000));
+    let quota = d.limits.cpu_quota.map(|q| cpus(q.millis().into()));
     let disk = (d.summary.disk_bytes.map(bytes), d.limits.disk.map(|limit| bytes(limit.0)));
     let bound = d.disk_bound.as_ref().map(|bound| match bound.why.as_str() {
         "" => bound.mechanism.clone(),
@@ -141,7 +155,7 @@ mod tests {
             "command": ["python3", "app.py"],
             "network": "isolated",
             "limits": {
-                "memory": 268_435_456, "cpu_weight": null, "cpu_quota": 1500, "pids": null, "open_files": null,
+                "memory": 268_435_456, "cpu_weight": 10_000, "cpu_quota": 1500, "pids": null, "open_files": null,
                 "disk": 67_108_864
             },
             "disk_bytes": 1_048_576, "disk_bound": { "mechanism": "soft", "why": "mounting needs root" },
@@ -152,8 +166,10 @@ mod tests {
             "processes": { "agent_pid": 11, "agent_start": 5, "app_pid": 12, "app_start": 6, "key": "k" },
             "in_force": {
                 "program": "python3", "capabilities": "0", "no_new_privs": true, "filters": 2,
-                "id_map": "0 268435456 65536", "root": "overlay rw", "memory_max": 268_435_456, "pids_max": null
+                "id_map": "0 268435456 65536", "root": "overlay rw", "memory_max": 268_435_456, "pids_max": null,
+                "cpu_weight": 10_000, "cpu_quota": 1500, "namespaces": ["mnt", "pid"]
             },
+            "notes": ["`service.notes.cpu_weight`: 20000 is not between 1 and 10000; 10000 is used"],
             "cgroups": [],
             "idle_timeout_ms": 60_000
         }))
@@ -180,15 +196,17 @@ mod tests {
           caps        none, none can be gained
           filters     2 on system calls
           root        overlay rw, ids 0 268435456 65536
-          group       memory 256.0 MiB, pids not limited
+          namespaces  mnt, pid of its own
+          group       memory 256.0 MiB, pids not limited, cpu weight 10000, cpu quota 1.500 CPUs
           listens     port 8080 or /run/insula/app.sock
           disk        1.0 MiB of 64.0 MiB, soft (mounting needs root)
           memory      10.0 MiB of 256.0 MiB
           pids        3, not limited
           cpu quota   1.500 CPUs
-          cpu weight  100
+          cpu weight  10000
           bandwidth   not limited
           open files  not limited
+          note        `service.notes.cpu_weight`: 20000 is not between 1 and 10000; 10000 is used
         "#);
     }
 }

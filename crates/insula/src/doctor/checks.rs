@@ -1,7 +1,7 @@
 //! One function for each thing that is looked at.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
@@ -119,7 +119,9 @@ fn has_range(text: &str, name: Option<&str>, uid: u32) -> bool {
 
 fn on_path(tool: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|dir| dir.join(tool).is_file())
+    let runs =
+        |path: &Path| fs::metadata(path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
+    std::env::split_paths(&path).any(|dir| runs(&dir.join(tool)))
 }
 
 fn seccomp() -> Check {

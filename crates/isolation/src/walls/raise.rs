@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use insula_spec::{IdRange, Launch};
 
@@ -17,6 +18,10 @@ use super::shell::{self, Shell, failed};
 use super::{Kind, Shared, routed};
 use crate::contract::LaunchError;
 use crate::fault;
+
+/// How long the program around a guest may take to bring it up: a hundred times what it takes. Less than what a service
+/// has for its start by default, so that it is this that is told.
+const GUEST: Duration = Duration::from_secs(15);
 
 /// Makes a shell that waits: with a guest in it, where there is to be one, and a wire, where it is to be routed.
 pub(crate) async fn make_ahead(shared: &Arc<Shared>, kind: Kind) -> Result<Shell, LaunchError> {
@@ -63,7 +68,10 @@ async fn raise(shell: &mut Shell, ids: Option<IdRange>, ahead: bool) -> Result<(
     }
     let plan = guest::wall(&shell.body.shared, shell.kind.network, ahead).map_err(cannot_show)?;
     let prepared = Prepared { plan, fds: Vec::new(), shown: String::new() };
-    execute(&shell.link, &mut shell.streams, &shell.body, prepared).await?;
+    let raised = execute(&shell.link, &mut shell.streams, &shell.body, prepared);
+    // Whoever gives up lets go of the shell, and everything in it is killed.
+    let hangs = |_| LaunchError::Hangs { program: "runsc".to_owned(), seconds: GUEST.as_secs() };
+    tokio::time::timeout(GUEST, raised).await.map_err(hangs)??;
     fault::point("guest.raised");
     shell.raised = true;
     Ok(())

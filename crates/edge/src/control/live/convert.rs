@@ -6,7 +6,7 @@ use insula_api::{Condition, Counts, InForce, Observed, Status, Summary, Usage, W
 use insula_services::{
     ControlError as ServicesError, InForce as Read, Observed as Seen, Overview, Status as Known,
 };
-use insula_spec::InstanceName;
+use insula_spec::{Config, InstanceName, ServiceName};
 
 use crate::control::error::ControlError;
 
@@ -21,7 +21,17 @@ pub(super) fn in_force(read: &Read) -> InForce {
         root: read.root.clone(),
         memory_max: read.memory_max,
         pids_max: read.pids_max,
+        cpu_weight: read.cpu_weight,
+        cpu_quota: read.cpu_quota,
+        namespaces: read.namespaces.clone(),
     }
+}
+
+/// What the configuration says of this service that is not taken as written.
+pub(super) fn notes(config: &Config, service: &ServiceName) -> Vec<String> {
+    let own = format!("service.{service}.");
+    let notes = config.notes.iter().filter(|note| note.key.starts_with(&own));
+    notes.map(ToString::to_string).collect()
 }
 
 pub(super) fn summary(o: &Overview, usage: Usage, url: String) -> Summary {

@@ -119,6 +119,7 @@ impl Live {
             network: spec.network,
             limits: spec.limits,
             in_force: in_force.as_ref().map(convert::in_force),
+            notes: convert::notes(&self.config, &name.service),
             disk_bound: disk.as_ref().map(usage::bound),
             workdir: Some(spec.workdir.clone()),
             data_dir: Some(spec.tenant_dir(&name.id)),

@@ -176,6 +176,7 @@ impl Operations for std::sync::Arc<Fake> {
             limits: Limits::default(),
             disk_bound: None,
             in_force: None,
+            notes: vec!["`service.notes.cpu_weight`: 20000 is too much".into()],
             workdir: Some(PathBuf::from("/w")),
             data_dir: Some(PathBuf::from("/d")),
             mounts: vec![],
