@@ -279,6 +279,10 @@ impl Exec {
 
     /// Reads once from one of its pipes. Tells whether there was something.
     fn read(&mut self, stderr: bool, tell: Tell<'_>) -> bool {
+        // A pipe may have been found ready before the last credit was used up: a read of nothing looks like its end.
+        if self.credit == 0 {
+            return false;
+        }
         let Some(at) = self.outputs.iter().position(|(known, _)| *known == stderr) else { return false };
         let mut buffer = [0; EXEC_CHUNK];
         let most = EXEC_CHUNK.min(self.credit);
@@ -314,3 +318,6 @@ impl Exec {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
