@@ -1,7 +1,9 @@
 //! What a claim stands on: a level of this host, and servers whose app runs at it.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, Metadata};
+use std::io::ErrorKind;
+use std::path::Path;
 
 use insula_tests::{Answer, Internet, Options, Place, Server};
 use serde_json::Value;
@@ -186,6 +188,16 @@ pub(crate) fn lines(server: &Server, instance: &str) -> BTreeMap<String, Vec<Str
         stream.push(line["text"].as_str().unwrap().to_owned());
     }
     all
+}
+
+/// What lies at this place of a tenant's directory; `None` where whoever runs this test may not look: with subordinate
+/// ids the directory belongs to one of those.
+#[track_caller]
+pub(crate) fn on_host(path: &Path) -> Option<Metadata> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => None,
+        found => Some(found.unwrap()),
+    }
 }
 
 /// Why an instance is where it is.

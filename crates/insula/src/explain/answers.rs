@@ -37,6 +37,8 @@ pub(super) struct Host {
     pub(super) landlock: bool,
     /// Whether a limit on disk can be hard.
     pub(super) hard_disk: bool,
+    /// Whether a limit on disk can be hard where the data has to lie in the tenant's directory itself.
+    pub(super) project_quota: bool,
 }
 
 /// A service on a host.
@@ -156,6 +158,14 @@ impl Manifest<'_> {
             (Some(_), DiskMode::Soft) => open("`disk_limit_mode` is soft: counted"),
             _ if level == Level::Process => open("counted: the level cannot bound it"),
             (Some(_), DiskMode::Auto) if !self.host.hard_disk => open("counted: this host cannot bound it"),
+            _ if self.host.project_quota => stopped("`disk_limit`"),
+            // Only an image could hold it, and what lies in the tenant's directory itself fits into none.
+            (Some(_), DiskMode::Auto) if self.spec.root.persistent => {
+                open("counted: beside `persistent_root` this host cannot bound it")
+            }
+            (Some(_), DiskMode::Auto) if self.spec.image.is_some() => {
+                stopped("`disk_limit`, unless the image has volumes: counted then")
+            }
             _ => stopped("`disk_limit`"),
         }
     }

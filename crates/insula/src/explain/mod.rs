@@ -40,6 +40,7 @@ fn isolation(home: &Home, args: IsolationArgs, printer: Printer) -> anyhow::Resu
         root: rustix::process::geteuid().is_root(),
         landlock: insula_linux::landlock::is_there().unwrap_or(false),
         hard_disk: disk.project.is_ok() || disk.image.is_ok(),
+        project_quota: disk.project.is_ok(),
     };
     let chosen = chosen(spec, auto.as_deref());
     let mut columns = Vec::new();

@@ -4,7 +4,7 @@ use insula_spec::Config;
 
 use super::*;
 
-const ROOT: Host = Host { root: true, landlock: true, hard_disk: true };
+const ROOT: Host = Host { root: true, landlock: true, hard_disk: true, project_quota: true };
 const WALLED: [Level; 3] = [Level::Namespace, Level::Container, Level::Gvisor];
 
 fn spec(keys: &str) -> ServiceSpec {
@@ -46,6 +46,13 @@ fn what_has_no_limit_is_open_at_every_level() {
     says(soft, ROOT, (Probe::DiskFill, Level::Namespace), Answer::Open, "soft");
     let poor = Host { hard_disk: false, ..ROOT };
     says("disk_limit = \"1M\"", poor, (Probe::DiskFill, Level::Namespace), Answer::Open, "this host");
+    let kept = "disk_limit = \"1M\"\nrootfs = \"/r\"\npersistent_root = true";
+    let by_image = Host { project_quota: false, ..ROOT };
+    says(kept, ROOT, (Probe::DiskFill, Level::Container), Answer::Stopped, "disk_limit");
+    says(kept, by_image, (Probe::DiskFill, Level::Container), Answer::Open, "persistent_root");
+    let image = "disk_limit = \"1M\"\nimage = \"own/app:1\"";
+    says(image, by_image, (Probe::DiskFill, Level::Container), Answer::Stopped, "volumes");
+    says("disk_limit = \"1M\"", by_image, (Probe::DiskFill, Level::Container), Answer::Stopped, "disk_limit");
 }
 
 #[test]
