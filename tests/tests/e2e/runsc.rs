@@ -34,6 +34,25 @@ fn the_platform_that_is_configured_is_the_one_that_runs() {
     }
 }
 
+/// It would need a device that the walls do not give; a start says so, and what would do.
+#[test]
+fn a_platform_that_the_walls_do_not_give_is_refused() {
+    let table = |platform| format!("[levels.gvisor]\nplatform = \"{platform}\"\n");
+    let service = app("serve", "isolation = \"gvisor\"", &["a"]);
+    // What the host lacks besides comes first where it is told: the control tells it from the platform.
+    let (usual, kvm) =
+        (Server::start(&(table("systrap") + &service)), Server::start(&(table("kvm") + &service)));
+    assert!(lacks(&usual, "gvisor").is_none_or(|why| !why.contains("kvm")));
+    let config = kvm.place().path().join("insula.toml");
+    let report = kvm.cli(&["doctor", "--json", "--config", config.to_str().unwrap()]).json();
+    let levels = report["levels"].as_array().unwrap().clone();
+    let level = levels.iter().find(|level| level["level"] == "gvisor").unwrap();
+    assert!(level["why_not"].as_str().unwrap().contains("/dev/kvm"), "{level}");
+    let refused = kvm.cli(&["spawn", "app:a"]);
+    assert_ne!(refused.code, 0, "{refused:?}");
+    assert!(refused.stderr.contains("/dev/kvm") && refused.stderr.contains("systrap"), "{refused:?}");
+}
+
 /// A program for x86-64 that says it is a runsc of 2024 when it is asked for its version, and else waits for ever.
 #[cfg(target_arch = "x86_64")]
 fn hanging() -> Vec<u8> {

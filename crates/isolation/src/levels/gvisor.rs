@@ -36,6 +36,24 @@ impl Gvisor {
         Self { shared, pool, runsc }
     }
 
+    /// Whether the walls have what runsc takes on the platform that is configured: `kvm` would want the host's device.
+    fn has_platform(&self) -> Result<(), Unavailable> {
+        match self.shared.levels.gvisor.platform {
+            "kvm" => Err(Unavailable {
+                level: Level::Gvisor,
+                why: "`platform = \"kvm\"` needs /dev/kvm, which nobody behind these walls is given"
+                    .to_owned(),
+                hint: "set `platform = \"systrap\"` in `[levels.gvisor]`, or remove the key".to_owned(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether there is all that is known without asking the program.
+    fn able(&self) -> Result<(), Unavailable> {
+        self.has_platform().and_then(|()| self.has_ids())
+    }
+
     /// Whether there are the ids that runsc takes: those of the agent, and one for the workload.
     fn has_ids(&self) -> Result<(), Unavailable> {
         if self.shared.ids != IdMode::Single {
@@ -47,7 +65,7 @@ impl Gvisor {
     /// Lets guests wait ahead in this network, once it is known that the program will do: whatever is wrong with it is
     /// told where it is looked at. To be called in a runtime.
     pub(crate) fn expect(&self, network: Network) {
-        if self.has_ids().is_err() {
+        if self.able().is_err() {
             return;
         }
         let (runsc, pool) = (Arc::clone(&self.runsc), Arc::clone(&self.pool));
@@ -70,7 +88,7 @@ impl Backend for Gvisor {
     }
 
     fn probe(&self) -> Result<Capabilities, Unavailable> {
-        self.has_ids()?;
+        self.able()?;
         let program = self.runsc.get()?;
         let mut capabilities = limits::capabilities(&self.shared);
         capabilities.program = Some(format!("{} ({})", program.path.display(), program.version));
@@ -78,7 +96,7 @@ impl Backend for Gvisor {
     }
 
     fn glance(&self) -> Result<(), Unavailable> {
-        self.has_ids()?;
+        self.able()?;
         self.runsc.glance()
     }
 
@@ -92,6 +110,7 @@ impl Backend for Gvisor {
 
     fn launch<'a>(&'a self, launch: &'a Launch) -> BoxFuture<'a, Result<Box<dyn Sandbox>, LaunchError>> {
         Box::pin(async {
+            self.has_platform()?;
             self.runsc.get()?;
             limits::check(&self.shared, Level::Gvisor, &launch.limits)?;
             let sandbox = walls::launch(&self.pool, Level::Gvisor, launch).await?;
