@@ -127,4 +127,29 @@ mod tests {
             assert_eq!(scrub(text), told);
         }
     }
+    #[test]
+    fn a_tenant_hears_nothing_of_the_kernel_and_the_configuration() {
+        let detail = || -> Detail {
+            serde_json::from_value(serde_json::json!({
+                "name": "notes:alice",
+                "status": {
+                    "observed": "running", "wanted": "up", "since": "2026-01-01T00:00:00Z", "why": "", "health": null
+                },
+                "level": "namespace", "app_pid": 12, "restarts": 0, "wakes": 0,
+                "usage": { "memory_bytes": null, "cpu_micros": null, "pids": null },
+                "url": "http://alice.notes.localhost/", "command": ["app"], "network": "isolated", "limits": {},
+                "workdir": "/w", "data_dir": "/d", "mounts": [], "cgroups": ["/sys/fs/cgroup/x"],
+                "in_force": {
+                    "program": "app", "capabilities": "0", "no_new_privs": true, "filters": 2, "id_map": "0 9 1",
+                    "root": "overlay rw", "memory_max": null, "pids_max": null, "namespaces": ["pid"]
+                },
+                "notes": ["`service.notes.cpu_weight`: 20000 is too much"]
+            }))
+            .unwrap()
+        };
+        let (whole, told) = (detail(), detail().for_tenant());
+        assert!(whole.in_force.is_some() && whole.notes.len() == 1 && whole.cgroups.len() == 1);
+        assert!(told.in_force.is_none() && told.notes.is_empty() && told.cgroups.is_empty(), "{told:?}");
+        assert!(told.workdir.is_none() && told.data_dir.is_none() && told.command.is_empty(), "{told:?}");
+    }
 }
