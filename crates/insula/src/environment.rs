@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use insula_spec::config::{Origin, Overrides, Source};
+use insula_spec::config::{Origin, Overrides, Source, Variables};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -84,6 +84,16 @@ impl Variable {
     }
 }
 
+/// The whole environment of this process, for `${NAME}` in a configuration.
+pub(crate) fn variables() -> Variables {
+    std::env::vars_os().collect()
+}
+
+/// For reading a file by itself: nothing wins over it.
+pub(crate) fn file_alone() -> Overrides {
+    Overrides { variables: variables(), ..Overrides::default() }
+}
+
 /// What options and variables say about `[settings]`. An option wins over its variable.
 ///
 /// # Errors
@@ -105,6 +115,7 @@ pub(crate) fn overrides(
         port: text(&PORT, port.map(|port| port.to_string()))?,
         domain: text(&DOMAIN, domain.map(str::to_owned))?,
         data_dir,
+        variables: variables(),
     })
 }
 

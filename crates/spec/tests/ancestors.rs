@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use insula_spec::config::{AccessMode, HealthCheck, LineFormat};
+use insula_spec::config::{AccessMode, HealthCheck, LineFormat, Overrides};
 use insula_spec::{ByteSize, Config, DiskMode, Launch, Level, LevelChoice, Placement};
 
 fn folder() -> PathBuf {
@@ -18,7 +18,11 @@ fn folder() -> PathBuf {
 
 fn load(name: &str) -> Config {
     let text = fs::read_to_string(folder().join(format!("{name}.toml"))).unwrap();
-    Config::parse(&text, Path::new("/app/tenement.toml")).unwrap_or_else(|e| panic!("{name}: {e}"))
+    // What the one file that names variables of the host needs.
+    let variables = ["QUEUE_URL", "SIGNING_KEY"].map(|name| (name.into(), "set".into()));
+    let overrides = Overrides { variables: variables.into_iter().collect(), ..Overrides::default() };
+    let loaded = Config::parse_with(&text, Path::new("/app/tenement.toml"), &overrides);
+    loaded.unwrap_or_else(|e| panic!("{name}: {e}"))
 }
 
 fn launch(config: &Config, service: &str) -> Launch {
@@ -96,9 +100,11 @@ fn every_key_of_the_reference_has_its_meaning() {
     assert_eq!(variable(&launch, "SOCKET_PATH"), "/run/app.sock");
     let expected = [
         "settings.tls",
+        "service.web",
         "service.web.socket",
         "service.web.storage_quota_mb",
         "service.web.env.WEB_DB",
+        "service.jobs",
         "service.jobs.socket",
     ];
     assert_eq!(keys_noted(&config), expected);
@@ -126,6 +132,62 @@ fn routes_lead_where_they_led() {
 }
 
 #[test]
+fn what_a_file_of_tenements_lists_answers_for_its_service() {
+    let versions = |text: &str| {
+        let config = Config::parse(text, Path::new("/app/i")).unwrap_or_else(|e| panic!("{text}: {e}"));
+        (config.services["a"].versions, config.notes.iter().any(|note| note.text.contains("versions = true")))
+    };
+    let service = "[service.a]\ncommand = \"x\"\n";
+    let listed = "[instances]\na = [\"live\"]\n";
+    for old in ["port = 3000", "socket = \"/tmp/{id}.sock\"", "cpu_shares = 100", "storage_persist = true"] {
+        assert_eq!(versions(&format!("{service}{old}\n{listed}")), (true, true), "{old}");
+        assert_eq!(versions(&format!("{service}{old}\n")), (false, false), "tenants that come and go: {old}");
+        assert_eq!(versions(&format!("{service}{old}\nversions = false\n{listed}")), (false, false), "{old}");
+    }
+    assert_eq!(versions(&format!("[process.a]\ncommand = \"x\"\n{listed}")), (true, true));
+    let beside = "[service.b]\ncommand = \"x\"\nport = 3000\n";
+    assert_eq!(versions(&format!("{service}{beside}{listed}")), (true, true), "the whole file is tenement's");
+    // The control: the same service in a file without such a key has tenants.
+    assert_eq!(versions(&format!("{service}{listed}")), (false, false));
+}
+
+#[test]
+fn a_service_that_a_route_names_as_a_whole_answers_as_one() {
+    for routing in ["default = \"a\"\n", "path = { \"/x\" = \"a\" }\n", "host = { \"x.org\" = \"a\" }\n"] {
+        let load = |keys: &str| {
+            let text = format!("[service.a]\ncommand = \"x\"\n{keys}[routing]\n{routing}");
+            Config::parse(&text, Path::new("/app/i"))
+        };
+        let config = load("").unwrap();
+        assert!(config.services["a"].versions, "{routing}");
+        assert_eq!(keys_noted(&config), ["service.a"], "{routing}");
+        assert_eq!(keys_noted(&load("versions = true\n").unwrap()), [""; 0], "{routing}");
+        let refused = load("versions = false\n").unwrap_err().to_string();
+        assert!(refused.contains("`a` is a service of tenants"), "{refused}");
+    }
+}
+
+#[test]
+fn variables_of_the_host_arrive_as_they_are_and_are_shown_to_nobody() {
+    let text = fs::read_to_string(folder().join("tenement-secrets.toml")).unwrap();
+    let given = [("QUEUE_URL", "amqp://{id}@queue"), ("SIGNING_KEY", "s3cret")];
+    let variables = given.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+    let overrides = Overrides { variables, ..Overrides::default() };
+    let config = Config::parse_with(&text, Path::new("/app/tenement.toml"), &overrides).unwrap();
+    let launch = launch(&config, "mailer");
+    assert_eq!(variable(&launch, "QUEUE"), "amqp://{id}@queue");
+    assert_eq!(variable(&launch, "SIGNER"), "ann:s3cret");
+    let shown: String = config.show(true).iter().map(|row| format!("{} {}\n", row.key, row.value)).collect();
+    assert!(shown.contains("service.mailer.env.SIGNER"), "{shown}");
+    assert!(!shown.contains("s3cret") && !format!("{config:?}").contains("s3cret"), "{shown}");
+    let unset = Config::parse(&text, Path::new("/app/tenement.toml")).unwrap_err();
+    let said: Vec<_> = unset.problems().iter().map(|p| (p.key.clone(), p.kind.to_string())).collect();
+    let not_set = |name: &str| format!("`{name}` is not set in the environment of this program");
+    let expected = [("QUEUE", "QUEUE_URL"), ("SIGNER", "SIGNING_KEY")];
+    assert_eq!(said, expected.map(|(key, name)| (format!("service.mailer.env.{key}"), not_set(name))));
+}
+
+#[test]
 fn each_way_to_name_the_tenants_directory_is_understood() {
     let todo = load("tenement-tenants");
     assert_eq!(variable(&launch(&todo, "todo"), "TODO_DIR"), "/app/data/todo/ann");
@@ -147,8 +209,10 @@ fn ports_of_the_file_are_not_promised_to_anybody() {
     assert_eq!(config.settings.port, 8080);
     let launch = launch(&config, "front");
     assert_eq!(variable(&launch, "PORT"), "4000");
-    assert!(config.notes[0].text.starts_with("4101 is not used"), "{}", config.notes[0]);
+    let note = config.notes.iter().find(|note| note.key == "service.front.port").unwrap();
+    assert!(note.text.starts_with("4101 is not used"), "{note}");
     assert_eq!(config.instances["kv"].len(), 2);
+    assert!(config.services.values().all(|service| service.versions), "`SERVICE.DOMAIN` is answered by all");
 }
 
 #[test]

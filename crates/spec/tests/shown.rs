@@ -62,7 +62,7 @@ fn what_is_named_outside_wins_and_says_so() {
     let overrides = Overrides {
         data_dir: Some((Source::Variable("INSULA_DATA_DIR"), "/var/data".into())),
         port: Some((Source::Option("port"), "9000".to_owned())),
-        domain: None,
+        ..Overrides::default()
     };
     let shown = config(&overrides).show(false);
     assert_eq!(row(&shown, "settings.port"), (json!(9000), Origin::Option("port")));

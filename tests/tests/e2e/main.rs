@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "test code")]
 
 mod alerts;
+mod ancestors;
 mod api;
 mod audited;
 mod bad_input;

@@ -100,7 +100,10 @@ fn remove(images: &Images, args: RmArgs, printer: Printer) -> anyhow::Result<()>
         None => std::env::current_dir().ok().and_then(|here| Config::find(&here)),
     };
     // A configuration that cannot be read may name anything.
-    let config = config.filter(|_| !args.force).map(|path| Config::load(&path)).transpose()?;
+    let config = config
+        .filter(|_| !args.force)
+        .map(|path| Config::load_with(&path, &environment::file_alone()))
+        .transpose()?;
     let mut removed = Vec::new();
     for text in &args.images {
         let (_, name) = images.lookup(text)?;

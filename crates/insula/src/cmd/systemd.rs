@@ -8,6 +8,7 @@ use insula_spec::config::Overrides;
 
 use super::config;
 use crate::cli::PrintUnitArgs;
+use crate::environment;
 use crate::exit::Exit;
 use crate::home::Home;
 use crate::parent::Plan;
@@ -21,7 +22,7 @@ const STOP_MARGIN: Duration = Duration::from_secs(15);
 
 /// Prints a unit for this program and this configuration.
 pub(super) fn print_unit(home: Option<&Home>, args: PrintUnitArgs, printer: Printer) -> anyhow::Result<Exit> {
-    let (loaded, _text) = config::read(args.config, &Overrides::default())?;
+    let (loaded, _text) = config::read(args.config, &environment::file_alone())?;
     let program = std::env::current_exe().context("cannot tell where this program is")?;
     let path = std::path::absolute(&loaded.path).context("cannot tell the working directory")?;
     let stop = Plan::of(&loaded, &Overrides::default()).stop_timeout() + STOP_MARGIN;

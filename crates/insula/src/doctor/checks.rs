@@ -12,7 +12,7 @@ use rustix::process::{Resource, getrlimit};
 
 use super::{Check, Verdict};
 use crate::home::Home;
-use crate::verify;
+use crate::{environment, verify};
 
 /// Oldest kernel that has everything the walls use: `clone_tree` of mounts, pidfds, `close_range`.
 const KERNEL: (u32, u32) = (5, 15);
@@ -227,7 +227,7 @@ pub(super) fn home(home: &Home) -> Check {
 /// Whether the configuration is valid, where there is one.
 pub(super) fn config(path: Option<&Path>) -> Check {
     let what = "config";
-    match path.map(Config::load) {
+    match path.map(|path| Config::load_with(path, &environment::file_alone())) {
         None => good(what, "no `insula.toml` here or above"),
         Some(Ok(config)) => good(what, format!("`{}` is valid", config.path.display())),
         Some(Err(e)) => {
@@ -240,7 +240,7 @@ pub(super) fn config(path: Option<&Path>) -> Check {
 /// What can bound a tenant's directory, where the configuration keeps them.
 pub(super) fn disk_limits(home: &Home, config: Option<&Path>) -> Check {
     let what = "disk limits";
-    let known = config.and_then(|path| Config::load(path).ok());
+    let known = config.and_then(|path| Config::load_with(path, &environment::file_alone()).ok());
     let dir = known.map_or_else(|| home.path().to_owned(), |config| config.settings.data_dir);
     let probe = DiskProbe::of(&dir);
     let hint = "run as root with loop devices and e2fsprogs, or use a file system mounted with `prjquota`";

@@ -12,6 +12,7 @@ use std::path::Path;
 use insula_spec::{Config, Level};
 use serde::Serialize;
 
+use crate::environment;
 use crate::home::Home;
 
 /// How good something is.
@@ -137,7 +138,9 @@ pub(crate) fn examine(home: &Home, config: Option<&Path>) -> Diagnosis {
     checks.push(checks::config(config));
     checks.push(checks::disk_limits(home, config));
     checks.extend(manager::unit(home));
-    let settings = config.and_then(|path| Config::load(path).ok()).map(|config| config.levels);
+    let settings = config
+        .and_then(|path| Config::load_with(path, &environment::file_alone()).ok())
+        .map(|config| config.levels);
     match levels::probe(home, settings.unwrap_or_default()) {
         Ok((levels, auto)) => Diagnosis { checks, levels, auto },
         Err(error) => {

@@ -10,6 +10,8 @@ use insula_spec::config::{Overrides, Source};
 use insula_spec::{Config, InstanceName};
 use serde::{Deserialize, Serialize};
 
+use crate::environment;
+
 /// What a stop may take beyond draining and the longest `stop_timeout`.
 const STOP_MARGIN: Duration = Duration::from_secs(10);
 
@@ -31,6 +33,7 @@ impl Above {
             data_dir: self.data_dir.clone().map(|path| (Source::Option("data-dir"), path)),
             domain: self.domain.clone().map(|typed| (Source::Option("domain"), typed)),
             port: self.port.clone().map(|typed| (Source::Option("port"), typed)),
+            variables: environment::variables(),
         }
     }
 }

@@ -11,9 +11,9 @@ use anyhow::Context;
 use insula_spec::config::{Overrides, Source};
 use insula_spec::{Config, InstanceName};
 
-use crate::agent_image;
 use crate::home::Home;
 use crate::lifeline::{Boot, Given, Role};
+use crate::{agent_image, environment};
 
 /// Everything that came over the lifeline, in its real types.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl Gear {
         }
         let text = text.context("no configuration was given")?;
         let data_dir = Some((Source::Option("data-dir"), boot.data_dir));
-        let overrides = Overrides { data_dir, ..Overrides::default() };
+        let overrides = Overrides { data_dir, ..environment::file_alone() };
         let mut config = Config::parse_with(&text, &boot.config_path, &overrides)?;
         config.settings.port = boot.port;
         config.settings.domain = boot.domain;

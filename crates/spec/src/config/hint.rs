@@ -40,6 +40,11 @@ impl ProblemKind {
             }
             Self::UnknownPlaceholder { similar: Some(name), .. } => format!("did you mean `{{{name}}}`?"),
             Self::UnknownPlaceholder { .. } => placeholders(),
+            Self::UnsetVariable(name) => format!(
+                "set `{name}` for whoever starts the server (in a unit of systemd: `EnvironmentFile=`), or write \
+                 `${{{{{name}}}}}` for the text itself"
+            ),
+            Self::VariableNotText(name) => format!("give `{name}` another value, in UTF-8"),
             Self::StrayBrace(brace) => format!("write `{brace}{brace}` for the character itself"),
             Self::ReservedEnv(slot) => {
                 format!("remove it; to pass the value under another name, use `{{{slot}}}` in that variable")

@@ -121,6 +121,12 @@ pub enum ProblemKind {
         /// The one that was probably meant.
         similar: Option<String>,
     },
+    /// A variable that the environment does not have.
+    #[error("`{0}` is not set in the environment of this program")]
+    UnsetVariable(String),
+    /// A variable of the environment that is not UTF-8.
+    #[error("`{0}` in the environment of this program is not UTF-8")]
+    VariableNotText(String),
     /// A brace without its partner.
     #[error("`{0}` stands alone")]
     StrayBrace(String),

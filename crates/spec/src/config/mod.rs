@@ -43,6 +43,7 @@ mod show;
 mod similar;
 mod snippet;
 mod template;
+mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -67,6 +68,7 @@ pub use routing::{RESERVED, Routing, Target, is_below};
 pub use schema::{Form, Table, schema};
 pub use service::{HealthCheck, Protocol, RestartMode, RestartPolicy, ServiceSpec, SleepMode};
 pub use show::Shown;
+pub use variables::Variables;
 
 use crate::{InstanceId, RoutedRange, ServiceName};
 use check::Place;
@@ -190,7 +192,8 @@ impl Config {
         let data_dir = overrides.data_dir(&path)?;
         let mut problems = Problems::default();
         let lines = Lines::new(text);
-        let place = Place { path: path.clone(), lines: &lines, data_dir };
+        let variables = &overrides.variables;
+        let place = Place { path: path.clone(), lines: &lines, data_dir, variables };
         let config = tables(text, &mut problems).and_then(|tables| interpret(tables, place, &mut problems));
         match config {
             Some(mut config) if problems.is_empty() => {

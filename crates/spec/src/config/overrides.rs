@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::check::{data_dir_problem, domain_name};
 use super::origin::Origin;
-use super::{Config, ProblemKind};
+use super::{Config, ProblemKind, Variables};
 use crate::InstanceName;
 
 /// Where a setting was named, other than in the file.
@@ -58,7 +58,7 @@ impl OverrideError {
     }
 }
 
-/// Settings that win over those of the file, each with its source.
+/// Settings that win over those of the file, each with its source, and what the file may take from outside.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
     /// Root of the tenants' data; relative paths start at the working directory.
@@ -67,6 +67,8 @@ pub struct Overrides {
     pub domain: Option<(Source, String)>,
     /// Port of the public listener, as typed.
     pub port: Option<(Source, String)>,
+    /// What `${NAME}` in a value of an `env` stands for.
+    pub variables: Variables,
 }
 
 impl Overrides {

@@ -37,7 +37,7 @@ pub(super) fn run(home: (&Home, Origin), verb: ConfigVerb, printer: Printer) -> 
 }
 
 fn check(args: ConfigArg, printer: Printer) -> anyhow::Result<Exit> {
-    let mut config = Config::load(&find(args)?.1)?;
+    let mut config = Config::load_with(&find(args)?.1, &environment::file_alone())?;
     crate::alerts::check_keys(&config)?;
     named::check_filters(&config)?;
     config.notes.extend(named::notes(&config));

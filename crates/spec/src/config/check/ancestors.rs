@@ -1,12 +1,13 @@
 //! Keys of tenement's files: read with tenement's meaning where Insula has one, else with a note that says
 //! what happens instead. Nothing here opens more than the file would without it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::super::kind::ProblemKind;
 use super::super::problem::At;
-use super::super::raw::{RawCommand, RawDuration, RawQuota, RawService, RawSettings, RawTls};
-use super::super::read::{Entries, Given, Integer};
+use super::super::raw::{RawCommand, RawConfig, RawDuration, RawQuota, RawService, RawSettings, RawTls};
+use super::super::read::{Entries, Entry, Given, Integer};
 use super::super::{HealthCheck, RestartPolicy};
 use super::Check;
 use super::service::{CHECK_MIN, COUNT_MAX, MS};
@@ -17,8 +18,40 @@ const BACKOFF_MAX_MS: u64 = 365 * 86_400_000;
 /// Most processors of a virtual machine.
 const VCPUS_MAX: u32 = 1024;
 
+/// Why the instances of a service share its requests: tenement has all of them answer, and these are named in
+/// the file, so they are no tenants who come and go.
+pub(super) const LISTED: &str = "`[instances]` of a file with keys of tenement's lists it: its instances share the \
+                                 requests to its own name (`versions = true`); write `versions = false` where they \
+                                 are tenants";
+
 /// `[service.NAME]` tables.
 type Tables = Entries<RawService>;
+
+/// The services that a file of tenement's lists under `[instances]`; none of any other file.
+pub(super) fn listed(raw: &RawConfig) -> BTreeSet<String> {
+    let instances = raw.instances.as_ref().filter(|_| is_of_tenement(raw));
+    let entries = instances.iter().flat_map(|table| &table.value.0);
+    entries.map(|entry| entry.key.value.clone()).collect()
+}
+
+/// Whether a file has a key that is there for the sake of tenement's files alone.
+fn is_of_tenement(raw: &RawConfig) -> bool {
+    let old = |entry: &Entry<RawService>| has_old_key(&entry.value.value);
+    let services = raw.service.iter().flat_map(|table| &table.value.0);
+    raw.process.is_some()
+        || raw.routing.as_ref().is_some_and(|table| table.value.subdomain.is_some())
+        || raw.settings.as_ref().is_some_and(|table| table.value.tls.is_some())
+        || services.into_iter().any(old)
+}
+
+fn has_old_key(raw: &RawService) -> bool {
+    let numbers =
+        [&raw.port, &raw.cpu_shares, &raw.storage_quota_mb, &raw.memory_mb, &raw.vcpus, &raw.vsock_port];
+    let texts = [&raw.runtime, &raw.socket, &raw.kernel];
+    numbers.into_iter().any(Option::is_some)
+        || texts.into_iter().any(Option::is_some)
+        || raw.storage_persist.is_some()
+}
 
 impl Check<'_> {
     /// Services under both names of their table, each once.

@@ -8,6 +8,7 @@ use super::super::raw::RawCommand;
 use super::super::read::{Entries, Given};
 use super::super::similar::similar;
 use super::super::template::{self, Piece};
+use super::super::variables::Missing;
 use super::Check;
 use crate::Secret;
 
@@ -70,10 +71,24 @@ impl Check<'_> {
             if let Some((_, slot)) = reserved.filter(|(_, slot)| !says_the_same(slot)) {
                 self.problem(&entry.key.at, ProblemKind::ReservedEnv(slot));
             }
-            self.template(&entry.value);
-            env.insert(name, entry.value.value.into());
+            let value = self.expanded(entry.value);
+            self.template(&value);
+            env.insert(name, value.value.into());
         }
         env
+    }
+
+    /// The text with the values of the variables that it names.
+    fn expanded(&mut self, given: Given<String>) -> Given<String> {
+        let (value, missing) = self.variables.expand(&given.value);
+        for missing in missing {
+            let kind = match missing {
+                Missing::Unset(name) => ProblemKind::UnsetVariable(name.to_owned()),
+                Missing::NotText(name) => ProblemKind::VariableNotText(name.to_owned()),
+            };
+            self.problem(&given.at, kind);
+        }
+        Given { at: given.at, value }
     }
 
     /// Checks the placeholders of one text, and that no shell is needed to understand it.

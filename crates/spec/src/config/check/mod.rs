@@ -23,7 +23,7 @@ pub(super) use network::domain_name;
 pub(super) use paths::data_dir_problem;
 pub(super) use scalars::human;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ use super::origin::{Lines, Written};
 use super::problem::{At, Problems};
 use super::raw::{RawConfig, RawSettings};
 use super::read::Given;
-use super::{Config, External, Note, RestartPolicy, Settings};
+use super::{Config, External, Note, RestartPolicy, Settings, Variables};
 use crate::{Level, LevelChoice};
 
 /// Where a file is, and what was said about it elsewhere.
@@ -44,6 +44,8 @@ pub(super) struct Place<'a> {
     pub(super) lines: &'a Lines,
     /// Root of the tenants' data, absolute, if it was named outside of the file.
     pub(super) data_dir: Option<PathBuf>,
+    /// What `${NAME}` stands for.
+    pub(super) variables: &'a Variables,
 }
 
 /// What every check needs: where the file is, what is already known, and where findings go.
@@ -54,6 +56,7 @@ struct Check<'a> {
     /// Root of the tenants' data, absolute.
     data_dir: PathBuf,
     lines: &'a Lines,
+    variables: &'a Variables,
     problems: &'a mut Problems,
     notes: Vec<Note>,
 }
@@ -65,17 +68,18 @@ struct Defaults {
     floor: Option<Level>,
     restart: RestartPolicy,
     check_interval: Duration,
-    /// Services that a file of tenement's routes to as a whole.
-    whole: BTreeSet<String>,
+    /// Services whose instances share the requests unless they say otherwise, and why.
+    shared: BTreeMap<String, &'static str>,
     /// External programs that services may name.
     external: BTreeMap<String, External>,
 }
 
 /// Checks a whole file. The answer means something only if `problems` stayed empty.
 pub(super) fn config(mut raw: RawConfig, place: Place<'_>, problems: &mut Problems) -> Config {
-    let Place { path, lines, data_dir } = place;
+    let Place { path, lines, data_dir, variables } = place;
     let base = path.parent().unwrap_or(Path::new("/")).to_owned();
-    let mut check = Check { base: &base, data_dir: base.clone(), lines, problems, notes: Vec::new() };
+    let (data, notes) = (base.clone(), Vec::new());
+    let mut check = Check { base: &base, data_dir: data, lines, variables, problems, notes };
     let settings_at = raw.settings.as_ref().map(|table| table.at.clone()).unwrap_or_default();
     let mut settings = raw.settings.take().map(|table| table.value).unwrap_or_default();
     let levels = check.levels(raw.levels.take());
@@ -117,6 +121,13 @@ pub(super) fn config(mut raw: RawConfig, place: Place<'_>, problems: &mut Proble
     }
 }
 
+/// Services whose instances share the requests unless they say otherwise, and why.
+fn shared(raw: &RawConfig) -> BTreeMap<String, &'static str> {
+    let routed = raw.routing.as_ref().map(|table| routing::whole(&table.value)).unwrap_or_default();
+    let listed = ancestors::listed(raw).into_iter().map(|name| (name, ancestors::LISTED));
+    listed.chain(routed.into_iter().map(|name| (name, routing::ROUTED))).collect()
+}
+
 impl Check<'_> {
     /// What holds for services which say nothing about it.
     fn defaults(&mut self, raw: &RawConfig, settings: &RawSettings) -> Defaults {
@@ -126,7 +137,7 @@ impl Check<'_> {
             restart: self.restart_settings(settings),
             check_interval: self.check_interval(settings),
             external: BTreeMap::new(),
-            whole: raw.routing.as_ref().map(|table| routing::whole(&table.value)).unwrap_or_default(),
+            shared: shared(raw),
         };
         let given = raw.isolation.as_ref().or(raw.min_isolation.as_ref());
         self.levels_agree(defaults.isolation, defaults.floor, given);

@@ -10,6 +10,10 @@ use super::super::similar::similar;
 use super::{Check, domain_name};
 use crate::{InstanceId, InstanceName, ServiceName, ServiceSpec};
 
+/// Why the instances of a service share its requests: a route says so.
+pub(super) const ROUTED: &str = "a route names it as a whole: its instances share the requests \
+                                 (`versions = true`)";
+
 /// What targets and hosts are compared with.
 #[derive(Debug)]
 pub(super) struct Known<'a> {
@@ -150,11 +154,9 @@ impl Check<'_> {
     }
 }
 
-/// What the routes of a file of tenement's name without an instance. Only such a file has subdomains; there all
-/// instances of a service share its requests.
+/// What routes name without an instance: then all instances of a service share its requests.
 pub(super) fn whole(raw: &RawRouting) -> BTreeSet<String> {
-    let Some(subdomains) = &raw.subdomain else { return BTreeSet::new() };
-    let tables = [&raw.path, &raw.host].into_iter().flatten().chain([subdomains]);
+    let tables = [&raw.path, &raw.host, &raw.subdomain].into_iter().flatten();
     let rows = tables.flat_map(|table| &table.value.0).map(|entry| &entry.value);
     rows.chain(&raw.default).map(|given| given.value.clone()).collect()
 }

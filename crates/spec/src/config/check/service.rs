@@ -145,8 +145,8 @@ impl Check<'_> {
         policy
     }
 
-    /// Whether its instances are versions. In a file of tenement's all instances answer for a service that a
-    /// route names as a whole.
+    /// Whether its instances are versions. All of them answer for a service that a route names as a whole, and
+    /// for one that a file of tenement's lists.
     fn versions(
         &mut self,
         given: Option<Given<bool>>,
@@ -154,14 +154,11 @@ impl Check<'_> {
         at: &At,
         defaults: &Defaults,
     ) -> bool {
-        let routed = defaults.whole.contains(at.key.rsplit('.').next().unwrap_or_default());
-        if given.is_none() && routed && !by_program {
-            self.note(
-                at,
-                "a route names it as a whole: its instances share the requests (`versions = true`)",
-            );
+        let shared = defaults.shared.get(at.key.rsplit('.').next().unwrap_or_default());
+        if let (None, Some(why), false) = (&given, shared, by_program) {
+            self.note(at, why);
         }
-        given.map_or(by_program || routed, |given| given.value)
+        given.map_or(by_program || shared.is_some(), |given| given.value)
     }
 
     /// tenement's quota only warned, and so it does here, unless the file says otherwise.
