@@ -132,7 +132,7 @@ where
         let close = !plan.keep_alive || plan.framing != Framing::Empty || self.drain.is_cancelled();
         let reader =
             Reader { id: running.id, version: plan.version, to_head: plan.to_head, grpc: plan.grpc, close };
-        match (self.send(answer.render(reader)).await, close) {
+        match (self.send(failure.render(reader)).await, close) {
             (false, _) => After::Close,
             (true, true) => After::Linger,
             (true, false) => After::Next,
@@ -161,7 +161,7 @@ where
             retried: false,
             error: Some(answer.code),
         });
-        if self.send(answer.render(reader)).await { After::Linger } else { After::Close }
+        if self.send(failure.render(reader)).await { After::Linger } else { After::Close }
     }
 
     fn tell(&self, plan: &Plan, running: &Running, end: (u16, Option<&'static str>), carried: Carried) {

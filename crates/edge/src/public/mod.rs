@@ -13,6 +13,7 @@
 mod apex;
 mod body;
 mod buffer;
+mod cause;
 mod chunked;
 mod conn;
 mod deadline;

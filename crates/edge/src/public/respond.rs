@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use insula_services::{LeaseError, NoVersion};
 
+use crate::public::cause;
 use crate::public::chunked::BadBody;
 use crate::public::framing::BadFraming;
 use crate::public::grpc;
@@ -159,6 +160,11 @@ impl Failure {
             Self::ClientGone => answer(499, "client_gone", "the client left", "stay"),
         }
     }
+
+    /// The whole response.
+    pub(crate) fn render(&self, reader: Reader) -> Vec<u8> {
+        self.answer().render(&cause::of(self), reader)
+    }
 }
 
 fn of_refusal(refusal: &Refusal) -> Answer {
@@ -218,17 +224,17 @@ pub(crate) struct Reader {
 }
 
 impl Answer {
-    /// The whole response: RFC 9457 problem details.
-    pub(crate) fn render(&self, reader: Reader) -> Vec<u8> {
+    /// The whole response: RFC 9457 problem details, with what [`cause::of`] says.
+    fn render(&self, cause: &str, reader: Reader) -> Vec<u8> {
         if reader.grpc {
             return self.render_grpc(reader);
         }
         let Self { status, code, title, hint, .. } = self;
         let id = reader.id;
-        // All texts are constants of this table, so none needs escaping.
+        // All texts are constants, so none needs escaping; a test reads each of them.
         let body = format!(
             "{{\"type\":\"about:blank\",\"title\":\"{title}\",\"status\":{status},\"code\":\"{code}\",\
-             \"remediation\":\"{hint}\",\"request_id\":\"{id}\"}}\n"
+             \"cause\":\"{cause}\",\"remediation\":\"{hint}\",\"request_id\":\"{id}\"}}\n"
         );
         let mut out = Vec::with_capacity(512);
         out.extend_from_slice(format!("HTTP/1.1 {status} {}\r\n", reason(*status)).as_bytes());
@@ -309,7 +315,7 @@ mod tests {
     fn a_failed_wake_says_when_to_come_back_and_not_why() {
         let error =
             LeaseError::Failed { why: "/secret/path".to_owned(), retry_after: Duration::from_millis(1500) };
-        let text = String::from_utf8(Failure::from(error).answer().render(reader())).unwrap();
+        let text = String::from_utf8(Failure::from(error).render(reader())).unwrap();
         assert!(text.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{text}");
         assert!(text.contains("\r\nretry-after: 2\r\n") && text.contains("\"code\":\"failed\""), "{text}");
         assert!(text.contains("\"request_id\":\"000000000000000a\"") && !text.contains("secret"), "{text}");
@@ -317,24 +323,92 @@ mod tests {
 
     #[test]
     fn a_head_request_gets_the_length_without_the_body() {
-        let answer = Failure::from(NotFound::Host).answer();
-        let full = answer.render(reader());
-        let bare = answer.render(Reader { to_head: true, ..reader() });
+        let failure = Failure::from(NotFound::Host);
+        let full = failure.render(reader());
+        let bare = failure.render(Reader { to_head: true, ..reader() });
         let split = full.windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4;
         assert_eq!(&full[..split], &bare[..]);
         let length = format!("content-length: {}\r\n", full.len() - split);
         assert!(String::from_utf8(bare).unwrap().contains(&length));
     }
 
+    /// One failure of each kind, and of requests each fault that there is.
+    fn every_failure() -> Vec<Failure> {
+        use crate::public::head::BadHead as Head;
+        use BadFraming as Framing;
+        let retry_after = Duration::ZERO;
+        let service: insula_spec::ServiceName = "api".parse().unwrap();
+        let heads = [
+            Head::TooLarge,
+            Head::TooManyFields,
+            Head::LineEnd,
+            Head::Method,
+            Head::Target,
+            Head::Version,
+            Head::StatusLine,
+            Head::FieldName,
+            Head::FieldValue,
+        ];
+        let framings = [
+            Framing::LengthAndCoding,
+            Framing::Lengths,
+            Framing::Length,
+            Framing::Coding,
+            Framing::CodingInOld,
+        ];
+        let hosts = [BadHost::Missing, BadHost::Several, BadHost::Malformed, BadHost::Mismatch];
+        let refusals = heads.into_iter().map(Refusal::from).chain(framings.into_iter().map(Refusal::from));
+        let refusals = refusals.chain(hosts.into_iter().map(Refusal::from)).chain([Refusal::Connect]);
+        let leases = [
+            LeaseError::UnknownService,
+            LeaseError::UnknownInstance,
+            LeaseError::QueueFull { retry_after },
+            LeaseError::TooMany { key: "settings.max_instances".to_owned(), limit: 1, retry_after },
+            LeaseError::Failed { why: "\"x\"".to_owned(), retry_after },
+            LeaseError::TimedOut { retry_after },
+            LeaseError::Stopped,
+            LeaseError::ShuttingDown,
+        ];
+        let missing = [NotFound::Apex, NotFound::Service(service.clone()), NotFound::Host];
+        let mut all: Vec<Failure> = refusals.map(Failure::from).collect();
+        all.extend(leases.into_iter().map(Failure::from));
+        all.extend(missing.into_iter().map(Failure::from));
+        all.extend([
+            Failure::Refused(BadBody::Truncated.into()),
+            Failure::NoVersion(NoVersion::NoneWeighed(service)),
+            Failure::Unreachable(io::Error::other("\"refused\"")),
+            Failure::BadAnswer(BadAnswer::Closed),
+            Failure::BadAnswer(BadAnswer::Switch),
+            Failure::TimedOut,
+            Failure::SlowRequest,
+            Failure::ClientGone,
+        ]);
+        all
+    }
+
     #[test]
-    fn every_body_is_json() {
-        for failure in
-            [Failure::TimedOut, Refusal::Connect.into(), NotFound::Apex.into(), LeaseError::Stopped.into()]
-        {
-            let text = String::from_utf8(failure.answer().render(reader())).unwrap();
+    fn every_body_is_json_and_says_cause_and_remedy() {
+        for failure in every_failure() {
+            let text = String::from_utf8(failure.render(reader())).unwrap();
             let (_, body) = text.split_once("\r\n\r\n").unwrap();
-            let json: serde_json::Value = serde_json::from_str(body).unwrap();
+            let json: serde_json::Value =
+                serde_json::from_str(body).unwrap_or_else(|e| panic!("{e}: {body}"));
             assert_eq!(json["status"], failure.answer().status);
+            for key in ["title", "code", "cause", "remediation", "request_id"] {
+                assert!(json[key].as_str().is_some_and(|text| !text.is_empty()), "no `{key}`: {body}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_code_is_on_the_page_beside_its_status() {
+        const PAGE: &str = include_str!("../../../../docs/reference/http.md");
+        for failure in every_failure() {
+            let Answer { status, code, .. } = failure.answer();
+            let (start, word) = (format!("| {status} | "), format!("`{code}`"));
+            let told =
+                PAGE.lines().any(|line| line.contains(&word) && (line.starts_with(&start) || status == 499));
+            assert!(told, "{status} {word} is not on the page");
         }
     }
 }
