@@ -6,7 +6,24 @@ use insula_spec::Tenant;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Timestamp;
+use crate::{Moment, Timestamp};
+
+/// What can be asked for in the audit log, with the method and the path of its records; no path where every record of
+/// the method is one.
+pub const AUDIT_ACTIONS: &[(&str, &str, Option<&str>)] = &[
+    ("spawn", "POST", Some("/v1/instances/{name}/spawn")),
+    ("stop", "POST", Some("/v1/instances/{name}/stop")),
+    ("restart", "POST", Some("/v1/instances/{name}/restart")),
+    ("deploy", "POST", Some("/v1/instances/{name}/deploy")),
+    ("set_net", "POST", Some("/v1/instances/{name}/net")),
+    ("route", "POST", Some("/v1/services/{service}/route")),
+    ("weight", "POST", Some("/v1/services/{service}/weight")),
+    ("create_token", "POST", Some("/v1/tokens")),
+    ("revoke_token", "DELETE", Some("/v1/tokens/{id}")),
+    ("apply", "LOCAL", Some("config apply")),
+    ("takeover", "LOCAL", Some("serve --takeover")),
+    ("exec", "EXEC", None),
+];
 
 /// A token as its holder sends it: `Authorization: Bearer ...`. `Debug` prints `...`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -98,10 +115,29 @@ pub struct TokenMade {
     pub info: TokenInfo,
 }
 
-/// Query of `GET /v1/audit`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// Query of `GET /v1/audit`: records that fit everything that is said.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AuditQuery {
+    /// Who asked: `user:UID`, `token:ID`, `anonymous` or `signal`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub who: Option<String>,
+    /// What it was about, as the record has it: an instance, a service with everything about its instances, a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// What was asked for: `spawn`, `stop`, `restart`, `deploy`, `set_net`, `route`, `weight`, `create_token`,
+    /// `revoke_token`, `apply`, `takeover` or `exec`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
+    /// Asked for at this time or later: RFC 3339, or how long ago, `10m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Moment>,
+    /// Asked for before this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Moment>,
+    /// How it ended: `ok`, `failed` (whatever has a status of 400 or more), `open` (nobody knows), or the code of a record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<String>,
     /// Begin behind the record with this id, oldest first; without it the newest come first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<u64>,

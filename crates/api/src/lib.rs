@@ -28,7 +28,8 @@ mod usage;
 mod why;
 
 pub use access::{
-    Audit, AuditQuery, AuditRecord, Bearer, ScopeKind, TokenInfo, TokenMade, TokenRequest, Tokens, Who,
+    AUDIT_ACTIONS, Audit, AuditQuery, AuditRecord, Bearer, ScopeKind, TokenInfo, TokenMade, TokenRequest,
+    Tokens, Who,
 };
 pub use alerts::{AlertFailure, AlertWebhook, Alerts};
 pub use client::{Client, ClientError, InvalidServer};

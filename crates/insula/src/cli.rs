@@ -456,6 +456,24 @@ fn token_id(text: &str) -> Result<String, &'static str> {
 /// `insula audit`.
 #[derive(Debug, Args)]
 pub(crate) struct AuditArgs {
+    /// Of this actor alone: `user:UID`, `token:ID`, `anonymous` or `signal`
+    #[arg(long, value_name = "WHO")]
+    pub(crate) who: Option<String>,
+    /// About this alone: an instance, a token, or a service with everything about its instances
+    #[arg(long, value_name = "NAME")]
+    pub(crate) target: Option<String>,
+    /// Of this kind alone, such as `stop`, `deploy`, `create_token`, `apply` or `exec`
+    #[arg(long, value_name = "ACTION")]
+    pub(crate) action: Option<String>,
+    /// From this time on: RFC 3339, or how long ago, such as `10m`
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<Moment>,
+    /// Before this time
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<Moment>,
+    /// That ended so: `ok`, `failed`, `open`, or the code of a problem
+    #[arg(long, value_name = "RESULT")]
+    pub(crate) result: Option<String>,
     /// Oldest first, behind the record with this id [default: newest first]
     #[arg(long, value_name = "ID")]
     pub(crate) after: Option<u64>,

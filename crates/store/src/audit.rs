@@ -102,13 +102,62 @@ pub struct AuditRow {
     pub outcome: Option<Outcome>,
 }
 
-/// Which rows to read.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// Which rows to read: those that fit everything that is said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AuditQuery {
     /// Oldest first, behind this id. Without it newest first.
     pub after: Option<u64>,
     /// At most so many; `None` and anything above it means 1,000.
     pub limit: Option<usize>,
+    /// Of this actor.
+    pub who: Option<Whom>,
+    /// About this very target, or about an instance of the service of this name.
+    pub target: Option<String>,
+    /// With this method, and with this path if there is one.
+    pub action: Option<(String, Option<String>)>,
+    /// Asked for at this time or later.
+    pub since: Option<SystemTime>,
+    /// Asked for before this time.
+    pub until: Option<SystemTime>,
+    /// That ended so.
+    pub result: Option<Ending>,
+}
+
+/// An actor, as one is looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whom {
+    /// A user of this host.
+    Unix(u32),
+    /// The token with this id.
+    Token(String),
+    /// Somebody who was asked for no token.
+    Anonymous,
+    /// Whoever sent a signal.
+    Signal,
+}
+
+impl Whom {
+    /// The same as [`Actor::key`].
+    fn key(&self) -> String {
+        let actor = match self {
+            Self::Unix(uid) => Actor::Unix { uid: *uid },
+            Self::Token(id) => Actor::Token { id: id.clone(), name: String::new() },
+            Self::Anonymous => Actor::Anonymous,
+            Self::Signal => Actor::Signal,
+        };
+        actor.key()
+    }
+}
+
+/// An ending, as one is looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// With a status of 400 or more.
+    Failed,
+    /// Not yet, or nobody knows how.
+    Open,
+    /// With this code.
+    Code(String),
 }
 
 impl Store {
@@ -164,14 +213,39 @@ fn begin(db: &mut Db, entry: &AuditEntry) -> rusqlite::Result<u64> {
     Ok(u64::try_from(id).unwrap_or(0))
 }
 
+/// What every row must fit; a parameter that is null asks nothing.
+const FITS: &str = "(:who IS NULL OR actor = :who)
+    AND (:target IS NULL OR target = :target OR substr(target, 1, length(:target) + 1) = :target || ':')
+    AND (:method IS NULL OR method = :method) AND (:path IS NULL OR path = :path)
+    AND (:since IS NULL OR time >= :since) AND (:until IS NULL OR time < :until)
+    AND (:code IS NULL OR code = :code)
+    AND (:ending IS NULL OR CASE :ending WHEN 'failed' THEN status >= 400 ELSE status IS NULL END)";
+
 fn select(conn: &Connection, query: AuditQuery) -> rusqlite::Result<Vec<AuditRow>> {
     let limit = i64::try_from(query.limit.unwrap_or(LIMIT_MAX).min(LIMIT_MAX)).unwrap_or(0);
     let after = query.after.map(|after| i64::try_from(after).unwrap_or(i64::MAX));
-    let sql = match after {
-        Some(_) => "SELECT * FROM audit WHERE id > ?1 ORDER BY id LIMIT ?2",
-        None => "SELECT * FROM audit WHERE ?1 IS NULL ORDER BY id DESC LIMIT ?2",
+    let (order, from) = if after.is_some() { ("ASC", ":after") } else { ("DESC", "coalesce(:after, 0)") };
+    let (method, path) = query.action.unzip();
+    let (code, ending) = match query.result {
+        Some(Ending::Code(code)) => (Some(code), None),
+        Some(Ending::Failed) => (None, Some("failed")),
+        Some(Ending::Open) => (None, Some("open")),
+        None => (None, None),
     };
-    conn.prepare_cached(sql)?.query_map((after, limit), row)?.collect()
+    let sql = format!("SELECT * FROM audit WHERE id > {from} AND {FITS} ORDER BY id {order} LIMIT :limit");
+    let parameters = rusqlite::named_params! {
+        ":after": after,
+        ":limit": limit,
+        ":who": query.who.map(|who| who.key()),
+        ":target": query.target,
+        ":method": method,
+        ":path": path.flatten(),
+        ":since": query.since.map(micros),
+        ":until": query.until.map(micros),
+        ":code": code,
+        ":ending": ending,
+    };
+    conn.prepare_cached(&sql)?.query_map(parameters, row)?.collect()
 }
 
 fn row(row: &Row<'_>) -> rusqlite::Result<AuditRow> {

@@ -44,7 +44,7 @@ mod version;
 mod writer;
 
 pub use alert::{AlertCursor, AlertStep};
-pub use audit::{Actor, AuditEntry, AuditQuery, AuditRow, Outcome};
+pub use audit::{Actor, AuditEntry, AuditQuery, AuditRow, Ending, Outcome, Whom};
 pub use error::{CloseError, ReadError, WriteError};
 pub use event::{Event, EventKind, EventQuery, EventRow, UnknownKind};
 pub use instance::{Change, ChangeError, InstanceRow, UnknownWanted, Wanted};

@@ -3,6 +3,7 @@
 use http::Method;
 use serde_json::Value;
 
+use crate::find::to_query;
 use crate::{Audit, AuditQuery, Client, ClientError, PREFIX, TokenInfo, TokenMade, TokenRequest, Tokens};
 
 impl Client {
@@ -36,10 +37,8 @@ impl Client {
     /// # Errors
     /// When the daemon does not answer, or refuses.
     pub async fn audit(&self, query: AuditQuery) -> Result<Audit, ClientError> {
-        let part = |name: &str, value: Option<u64>| value.map(|v| format!("{name}={v}"));
-        let parts = [part("after", query.after), part("limit", query.limit.map(u64::from))];
-        let query: Vec<_> = parts.into_iter().flatten().collect();
-        self.ask(Method::GET, format!("{PREFIX}/audit?{}", query.join("&")), String::new()).await
+        let query = to_query(&query).map_err(ClientError::Decode)?;
+        self.ask(Method::GET, format!("{PREFIX}/audit?{query}"), String::new()).await
     }
 
     /// The description of the API (OpenAPI 3.1).

@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use http::StatusCode;
+use insula_api::AUDIT_ACTIONS;
 use insula_services::{DeployError, ExecError};
 use insula_spec::{InstanceName, InvalidName, ServiceName};
 use insula_store::{ReadError, SearchError, TokenError, UnknownKind, WriteError};
@@ -105,6 +106,12 @@ pub enum ControlError {
     /// The word names no kind of event.
     #[error(transparent)]
     Kind(#[from] UnknownKind),
+    /// The word names nothing that can be asked for.
+    #[error("`{word}` is no action of the audit log")]
+    UnknownAction {
+        /// The word.
+        word: String,
+    },
     /// The answer could not be written as JSON.
     #[error("cannot write the answer as JSON")]
     Encode(#[source] serde_json::Error),
@@ -222,10 +229,14 @@ impl ControlError {
             Self::Name(e) => e.hint().to_owned(),
             Self::Search(e) => e.hint().to_owned(),
             Self::Kind(e) => e.hint(),
+            Self::UnknownAction { .. } => {
+                let names: Vec<_> = AUDIT_ACTIONS.iter().map(|(name, _, _)| format!("`{name}`")).collect();
+                format!("ask for one of {}", names.join(", "))
+            }
             Self::Encode(_) => "ask for other lines; this is a fault of Insula".to_owned(),
             Self::RequestId(e) => e.hint().to_owned(),
             Self::UnknownService(_) | Self::NoService(_) => {
-                "add the service to `insula.toml` and restart the daemon; `insula ps` lists what is known"
+                "add the service to the configuration and run `insula config apply`; `insula ps` lists what is known"
                     .to_owned()
             }
             Self::UnknownInstance(name) => {

@@ -29,6 +29,7 @@ mod operations;
 mod redact;
 mod respond;
 mod routes;
+mod sought;
 mod sse;
 mod trail;
 mod url;

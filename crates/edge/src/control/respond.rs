@@ -40,6 +40,7 @@ impl ControlError {
             Self::UnknownService(_) | Self::NoService(_) => (StatusCode::NOT_FOUND, "unknown_service"),
             Self::Search(_) => (StatusCode::BAD_REQUEST, "invalid_search"),
             Self::Kind(_) => (StatusCode::BAD_REQUEST, "unknown_kind"),
+            Self::UnknownAction { .. } => (StatusCode::BAD_REQUEST, "unknown_action"),
             Self::Encode(_) => (StatusCode::INTERNAL_SERVER_ERROR, "not_encoded"),
             Self::UnknownInstance(_) => (StatusCode::NOT_FOUND, "unknown_instance"),
             Self::NotStarted { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "not_started"),

@@ -6,15 +6,10 @@
 //! ```
 
 use insula_api::{Audit, AuditQuery, AuditRecord, Who};
-use insula_store::{Actor, AuditEntry, AuditQuery as StoredQuery, AuditRow, Outcome, Store, WriteError};
+use insula_store::{Actor, AuditEntry, AuditRow, Outcome, Store, WriteError};
 
 use super::error::ControlError;
-
-/// Records given when nobody says how many.
-const LIMIT: u32 = 100;
-
-/// Most records in one answer.
-const LIMIT_MAX: u32 = 1000;
+use super::sought;
 
 /// A change that goes on. Dropped early it is finished as one whose caller left.
 #[derive(Debug)]
@@ -56,13 +51,7 @@ async fn note(store: &Store, id: u64, outcome: Outcome) {
 
 /// Reads the log.
 pub(super) async fn read(store: &Store, query: AuditQuery) -> Result<Audit, ControlError> {
-    let limit = query.limit.unwrap_or(LIMIT);
-    if !(1..=LIMIT_MAX).contains(&limit) {
-        let why = format!("`limit` must be from 1 to {LIMIT_MAX}");
-        return Err(ControlError::Malformed { part: "query", why });
-    }
-    let query = StoredQuery { after: query.after, limit: usize::try_from(limit).ok() };
-    let rows = store.audit(query).await?;
+    let rows = store.audit(sought::query(query)?).await?;
     Ok(Audit { records: rows.into_iter().map(record).collect() })
 }
 

@@ -9,9 +9,12 @@ use crate::printer::{Printer, table};
 const HEADINGS: [&str; 7] = ["ID", "TIME", "WHO", "WHAT", "TARGET", "RESULT", "REQUEST"];
 
 pub(super) async fn run(client: &Client, args: AuditArgs, printer: Printer) -> anyhow::Result<Exit> {
-    let audit = client.audit(AuditQuery { after: args.after, limit: args.limit }).await?;
+    let AuditArgs { who, target, action, since, until, result, after, limit } = args;
+    let query = AuditQuery { who, target, action, since, until, result, after, limit };
+    let everything = AuditQuery { limit, ..AuditQuery::default() } == query;
+    let audit = client.audit(query).await?;
     if audit.records.is_empty() && !printer.json {
-        printer.talk("nothing was changed");
+        printer.talk(if everything { "nothing was changed" } else { "there is no such record" });
         return Ok(Exit::Ok);
     }
     printer.either(&audit, text)?;

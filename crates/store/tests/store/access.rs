@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use insula_spec::Scope;
-use insula_store::{Actor, AuditEntry, AuditQuery, NewToken, Outcome, Store};
+use insula_store::{Actor, AuditEntry, AuditQuery, Ending, NewToken, Outcome, Store, Whom};
 
 use crate::Home;
 
@@ -95,7 +95,7 @@ async fn a_change_is_there_before_its_outcome() {
     assert_eq!(store.audit(AuditQuery::default()).await.unwrap().remove(0).outcome, Some(outcome));
     for actor in [Actor::Unix { uid: 0 }, Actor::Anonymous, Actor::Signal] {
         let id = store.audit_begin(entry(actor.clone(), "r2")).await.unwrap();
-        let query = AuditQuery { after: Some(id - 1), limit: None };
+        let query = AuditQuery { after: Some(id - 1), ..AuditQuery::default() };
         assert_eq!(store.audit(query).await.unwrap().remove(0).entry.actor, actor);
     }
 }
@@ -107,11 +107,77 @@ async fn rows_are_read_newest_first_or_from_a_place_on() {
     for i in 1..=5 {
         store.audit_begin(entry(Actor::Anonymous, &format!("r{i}"))).await.unwrap();
     }
-    let newest = AuditQuery { after: None, limit: Some(2) };
+    let newest = AuditQuery { limit: Some(2), ..AuditQuery::default() };
     assert_eq!(requests(&store, newest).await, ["r5", "r4"]);
-    let on = AuditQuery { after: Some(2), limit: Some(2) };
+    let on = AuditQuery { after: Some(2), limit: Some(2), ..AuditQuery::default() };
     assert_eq!(requests(&store, on).await, ["r3", "r4"]);
-    assert!(requests(&store, AuditQuery { after: Some(u64::MAX), limit: None }).await.is_empty());
+    assert!(requests(&store, AuditQuery { after: Some(u64::MAX), ..AuditQuery::default() }).await.is_empty());
+}
+
+#[tokio::test]
+async fn only_what_fits_everything_that_is_asked_is_read() {
+    let home = Home::new();
+    let store = home.open().await;
+    let token = Actor::Token { id: "aa".to_owned(), name: "ci".to_owned() };
+    let rows = [
+        ("r1", Actor::Unix { uid: 0 }, "/stop", Some("notes:alice"), Some((200, "ok"))),
+        ("r2", token.clone(), "/stop", Some("notes:bob"), Some((404, "unknown_instance"))),
+        ("r3", token, "/spawn", Some("notes"), Some((200, "ok"))),
+        ("r4", Actor::Anonymous, "/spawn", Some("notes2:alice"), None),
+        ("r5", Actor::Signal, "/spawn", None, Some((403, "out_of_scope"))),
+    ];
+    for (request, actor, path, target, outcome) in rows {
+        let row =
+            AuditEntry { path: path.to_owned(), target: target.map(str::to_owned), ..entry(actor, request) };
+        let id = store.audit_begin(row).await.unwrap();
+        if let Some((status, code)) = outcome {
+            store.audit_finish(id, Outcome { status, code: code.to_owned() }).await.unwrap();
+        }
+    }
+    let all = AuditQuery { after: Some(0), ..AuditQuery::default() };
+    let who = |who| AuditQuery { who: Some(who), ..all.clone() };
+    let target = |text: &str| AuditQuery { target: Some(text.to_owned()), ..all.clone() };
+    let action = |path: Option<&str>| AuditQuery {
+        action: Some(("POST".to_owned(), path.map(str::to_owned))),
+        ..all.clone()
+    };
+    let ended = |ending| AuditQuery { result: Some(ending), ..all.clone() };
+    let both = AuditQuery { result: Some(Ending::Failed), ..who(Whom::Token("aa".to_owned())) };
+    let none = AuditQuery { result: Some(Ending::Open), ..who(Whom::Signal) };
+    for (query, expected) in [
+        (all.clone(), &["r1", "r2", "r3", "r4", "r5"][..]),
+        (who(Whom::Unix(0)), &["r1"]),
+        (who(Whom::Unix(1)), &[]),
+        (who(Whom::Token("aa".to_owned())), &["r2", "r3"]),
+        (who(Whom::Token("a".to_owned())), &[]),
+        (who(Whom::Anonymous), &["r4"]),
+        (who(Whom::Signal), &["r5"]),
+        (target("notes"), &["r1", "r2", "r3"]),
+        (target("notes:bob"), &["r2"]),
+        (target("note"), &[]),
+        (target("%"), &[]),
+        (action(Some("/stop")), &["r1", "r2"]),
+        (action(None), &["r1", "r2", "r3", "r4", "r5"]),
+        (ended(Ending::Failed), &["r2", "r5"]),
+        (ended(Ending::Open), &["r4"]),
+        (ended(Ending::Code("ok".to_owned())), &["r1", "r3"]),
+        (both, &["r2"]),
+        (none, &[]),
+        (AuditQuery { limit: Some(1), ..ended(Ending::Failed) }, &["r2"]),
+        (AuditQuery { after: None, limit: Some(1), ..ended(Ending::Failed) }, &["r5"]),
+    ] {
+        assert_eq!(requests(&store, query.clone()).await, expected, "{query:?}");
+    }
+    let times: Vec<_> = store.audit(all.clone()).await.unwrap().into_iter().map(|row| row.time).collect();
+    let between = AuditQuery { since: Some(times[1]), until: Some(times[4]), ..all };
+    let expected: Vec<_> =
+        (0..5).filter(|i| (times[1]..times[4]).contains(&times[*i])).map(|i| rows_name(i)).collect();
+    assert_eq!(requests(&store, between).await, expected);
+    assert!(times[1] < times[4], "the clock stood still");
+}
+
+fn rows_name(index: usize) -> String {
+    format!("r{}", index + 1)
 }
 
 #[tokio::test]

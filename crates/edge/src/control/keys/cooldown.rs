@@ -3,7 +3,8 @@
 //! ```text
 //! free ──wrong token, FAILURES times within WINDOW──► cooling for PAUSE ──► free
 //! ```
-//! While an address cools, no token from it is looked at, right or wrong; other addresses notice nothing.
+//! While an address cools, every wrong token from it is told to wait, and does not count. Right ones pass, and other
+//! addresses notice nothing: what makes guessing hopeless is the length of a token, not the wait.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};

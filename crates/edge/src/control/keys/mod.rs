@@ -59,19 +59,18 @@ impl Keys {
 
     /// Who holds this token.
     pub(super) async fn check(&self, bearer: &str, address: IpAddr) -> Result<Caller, ControlError> {
+        // Who holds a token waits for nobody: others may share the address. Wrong ones are all answered alike.
+        if let Some(holder) = self.holder(bearer).await? {
+            return Ok(Caller::Token(holder));
+        }
         let now = Instant::now();
         if let Some(wait) = self.cooldown.wait(address, now) {
             return Err(ControlError::Cooling { wait });
         }
-        match self.holder(bearer).await? {
-            Some(holder) => Ok(Caller::Token(holder)),
-            None => {
-                if self.cooldown.failed(address, now) {
-                    tracing::warn!(%address, "too many wrong tokens came from one address; it has to wait");
-                }
-                Err(ControlError::WrongToken)
-            }
+        if self.cooldown.failed(address, now) {
+            tracing::warn!(%address, "too many wrong tokens came from one address; it has to wait");
         }
+        Err(ControlError::WrongToken)
     }
 
     async fn holder(&self, bearer: &str) -> Result<Option<Holder>, ControlError> {

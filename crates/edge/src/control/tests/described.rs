@@ -61,6 +61,51 @@ fn the_description_is_whole() {
     for endpoint in endpoints::all() {
         assert!(!endpoint.summary.is_empty(), "`{}` says nothing", endpoint.id);
     }
-    let limit = &document["paths"]["/v1/audit"]["get"]["parameters"][1];
-    assert_eq!((&limit["name"], &limit["schema"]["maximum"]), (&"limit".into(), &1000.into()), "{limit}");
+    let parameters = document["paths"]["/v1/audit"]["get"]["parameters"].as_array().unwrap();
+    let named =
+        |name: &str| parameters.iter().find(|p| p["name"] == name).unwrap_or_else(|| panic!("no `{name}`"));
+    assert_eq!(named("limit")["schema"]["maximum"], 1000);
+    for filter in ["who", "target", "since", "until", "result", "after"] {
+        assert_eq!((&named(filter)["in"], &named(filter)["required"]), (&"query".into(), &false.into()));
+    }
+    let actions = named("action")["description"].as_str().unwrap();
+    for (action, _, _) in insula_api::AUDIT_ACTIONS {
+        assert!(actions.contains(&format!("`{action}`")), "`{action}` is not in {actions}");
+    }
+}
+
+/// Every `(StatusCode::NAME, "code")` of the one table from errors to HTTP, as numbers and words.
+fn codes() -> BTreeSet<(u16, String)> {
+    const TABLE: &str = include_str!("../respond.rs");
+    let named = |name: &str| {
+        let is = |status: &http::StatusCode| {
+            status.canonical_reason().is_some_and(|reason| reason.to_uppercase().replace(' ', "_") == name)
+        };
+        let all = (400..600).filter_map(|number| http::StatusCode::from_u16(number).ok());
+        all.into_iter().find(is).unwrap_or_else(|| panic!("what is `{name}`?")).as_u16()
+    };
+    let mut codes = BTreeSet::new();
+    for after in TABLE.split("(StatusCode::").skip(1) {
+        let Some((name, rest)) = after.split_once(", \"") else { continue };
+        if name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_') {
+            codes.insert((named(name), rest.split('"').next().unwrap().to_owned()));
+        }
+    }
+    codes
+}
+
+#[test]
+fn every_code_of_a_problem_is_on_the_page_beside_its_status() {
+    const PAGE: &str = include_str!("../../../../../docs/reference/control-api.md");
+    let codes = codes();
+    assert!(codes.len() > 40 && codes.contains(&(500, "not_encoded".to_owned())), "{codes:?}");
+    let told = |status: u16, code: &str| {
+        let (number, word) = (status.to_string(), format!("`{code}`"));
+        PAGE.lines().any(|line| line.contains(&number) && line.contains(&word))
+    };
+    let missing: Vec<_> = codes.iter().filter(|(status, code)| !told(*status, code)).collect();
+    assert!(missing.is_empty(), "not on the page: {missing:?}");
+    assert!(PAGE.contains("`refused`"), "what has any status");
+    // The control: a code that there is not is found missing.
+    assert!(!told(500, "not_there") && !told(599, "not_encoded"));
 }
