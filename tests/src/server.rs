@@ -133,6 +133,14 @@ impl Server {
         self.spawn(&["serve", "--json", "--config", config.to_str().unwrap()], options);
     }
 
+    /// The same, with further arguments as well.
+    pub fn start_again_with_arguments(&mut self, options: &Options) {
+        let config = self.place.path().join("insula.toml");
+        let mut arguments = vec!["serve", "--json", "--config", config.to_str().unwrap()];
+        arguments.extend(options.arguments.iter().map(String::as_str));
+        self.spawn(&arguments, options);
+    }
+
     /// Starts it in the same place with a fault in its environment; it may never be ready.
     pub fn start_with_fault(&mut self, point: &str) {
         let config = self.place.path().join("insula.toml");

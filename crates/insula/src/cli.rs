@@ -123,8 +123,8 @@ pub(crate) enum Verb {
     Completions(CompletionsArgs),
     /// Print the manual page, or write one for every verb
     Man(ManArgs),
-    /// Print the version
-    Version,
+    /// Print the version, and what was built into it
+    Version(VersionArgs),
     /// The hostile program of `verify`; started by it alone
     #[command(name = crate::verify::PROBE_VERB, hide = true)]
     Probe(crate::verify::ProbeArgs),
@@ -480,6 +480,14 @@ pub(crate) struct AuditArgs {
     /// At most so many [default: 100]
     #[arg(short = 'n', long, value_name = "RECORDS", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) limit: Option<u32>,
+}
+
+/// Options of `version`.
+#[derive(Debug, Args)]
+pub(crate) struct VersionArgs {
+    /// Target, linkage, commit, levels and agent too
+    #[arg(long)]
+    pub(crate) features: bool,
 }
 
 #[cfg(test)]

@@ -165,6 +165,11 @@ impl Home {
         self.run_dir().join("egress.sock")
     }
 
+    /// Where its owner may leave a token for commands that ask a daemon elsewhere.
+    pub(crate) fn token_file(&self) -> PathBuf {
+        self.path.join("token")
+    }
+
     /// Held by whoever has the listeners.
     pub(crate) fn lock_file(&self) -> PathBuf {
         self.path.join("lock")

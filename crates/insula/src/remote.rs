@@ -3,7 +3,7 @@
 //! | what | first of |
 //! |---|---|
 //! | daemon | `--server`, `INSULA_SERVER`, the Unix socket of the home |
-//! | token | `--token-file`, `INSULA_TOKEN`, none |
+//! | token | `--token-file`, `INSULA_TOKEN`, `token` in the home, `insula/token` in `XDG_CONFIG_HOME`, none |
 //! | authority | `INSULA_CA_FILE`, the roots of this host |
 //!
 //! There is no option that takes a token itself: command lines are for everybody's eyes.
@@ -50,6 +50,8 @@ pub(crate) enum Origin {
     Option(&'static str),
     /// This variable of the environment.
     Variable(&'static str),
+    /// This file, which nobody named.
+    File(PathBuf),
     /// Nobody said anything.
     Default,
 }
@@ -59,6 +61,7 @@ impl fmt::Display for Origin {
         match self {
             Self::Option(name) => write!(f, "--{name}"),
             Self::Variable(name) => f.write_str(name),
+            Self::File(path) => write!(f, "`{}`", path.display()),
             Self::Default => f.write_str("default"),
         }
     }
@@ -100,6 +103,25 @@ pub(crate) enum RemoteError {
     /// A token without a daemon to send it to.
     #[error("`--token-file` without a daemon to use it on")]
     Nowhere,
+    /// A daemon for a command that asks none, or only the one of its own home.
+    #[error("{from} is not for `insula {verb}`, which {does}")]
+    NotHere {
+        /// Who named the daemon, or the token for it.
+        from: Origin,
+        /// The command.
+        verb: &'static str,
+        /// What the command does instead.
+        does: &'static str,
+    },
+}
+
+/// A command that sends nothing to the control API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Alone {
+    /// It asks the parent of the daemon of this home, over a socket that has no way in from elsewhere.
+    Door(&'static str),
+    /// It asks no daemon, whatever the environment names.
+    Nobody(&'static str),
 }
 
 impl RemoteError {
@@ -113,6 +135,12 @@ impl RemoteError {
                 "give one line, `insula_...`, as `insula token create` prints it; make a new one if it is lost".to_owned()
             }
             Self::Nowhere => format!("name the daemon with `--server` or `{SERVER}`"),
+            Self::NotHere { from: Origin::Variable(name), .. } => {
+                format!("run it on the host of that daemon, with its `--home`, and without `{name}`: `env -u {name} insula ...`")
+            }
+            Self::NotHere { from, .. } => {
+                format!("leave `{from}` out; to act on another host, run the command there")
+            }
         }
     }
 }
@@ -133,9 +161,34 @@ pub(crate) struct Remote {
 }
 
 impl Remote {
-    /// Finds out from options and environment; `variable` reads the latter.
+    /// Whether nobody named a daemon for a command that would not ask it. Silence would let an operator believe that
+    /// the other one was changed.
+    pub(crate) fn unasked(
+        args: &RemoteArgs,
+        variable: impl Fn(&str) -> Option<String>,
+        alone: Alone,
+    ) -> Result<(), RemoteError> {
+        let (verb, does) = match alone {
+            Alone::Door(verb) => (verb, "acts on the daemon of its own home alone"),
+            Alone::Nobody(verb) => (verb, "asks no daemon"),
+        };
+        let named = match (&args.server, &args.token_file, alone) {
+            (Some(_), _, _) => Some(Origin::Option("server")),
+            (None, Some(_), _) => Some(Origin::Option("token-file")),
+            // A variable is there for all commands; it is in the way only of those that change a daemon.
+            (None, None, Alone::Door(_)) => {
+                variable(SERVER).filter(|value| !value.is_empty()).map(|_| Origin::Variable(SERVER))
+            }
+            (None, None, Alone::Nobody(_)) => None,
+        };
+        named.map_or(Ok(()), |from| Err(RemoteError::NotHere { from, verb, does }))
+    }
+
+    /// Finds out from options, environment and the files where a token may lie, in the home and for all homes of
+    /// this user; `variable` reads the environment.
     pub(crate) fn find(
         args: &RemoteArgs,
+        home: &Home,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, RemoteError> {
         let set = |name| variable(name).filter(|value| !value.is_empty());
@@ -148,7 +201,9 @@ impl Remote {
             (Some(_), _) if server.is_none() => return Err(RemoteError::Nowhere),
             (Some(path), _) => (Some(read(path)?), Origin::Option("token-file")),
             (None, Some(token)) => (Some(token), Origin::Variable(TOKEN)),
-            (None, None) => (None, Origin::Default),
+            // Over the Unix socket no token is asked for, so none is looked for.
+            (None, None) if server.is_none() => (None, Origin::Default),
+            (None, None) => lying_about(&usual_files(home, &set))?,
         };
         let token = token.map(|text| checked(&text, &token_from)).transpose()?;
         let trust = set(CA_FILE).map_or(Trust::Host, |path| Trust::File(path.into()));
@@ -178,6 +233,31 @@ fn checked(text: &str, from: &Origin) -> Result<Bearer, RemoteError> {
     if good { Ok(Bearer::new(text)) } else { Err(RemoteError::NoToken { from: from.clone() }) }
 }
 
+/// Where a token is looked for that nobody named, in this order.
+fn usual_files(home: &Home, set: &impl Fn(&'static str) -> Option<String>) -> Vec<PathBuf> {
+    // XDG Base Directory Specification: a relative path is invalid, and ignored.
+    let named = set("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let config = named.or_else(|| Some(PathBuf::from(set("HOME")?).join(".config")));
+    [Some(home.token_file()), config.map(|config| config.join("insula/token"))]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// The first of these files that is there. One that may not be used is an error, not a reason to look further: else
+/// nobody would learn that it lies open.
+fn lying_about(files: &[PathBuf]) -> Result<(Option<String>, Origin), RemoteError> {
+    for path in files {
+        match read(path) {
+            Ok(text) => return Ok((Some(text), Origin::File(path.clone()))),
+            Err(RemoteError::File { source, .. })
+                if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((None, Origin::Default))
+}
+
 fn read(path: &Path) -> Result<String, RemoteError> {
     let io = |source| RemoteError::File { path: path.to_owned(), source };
     let file = std::fs::File::open(path).map_err(io)?;
@@ -200,7 +280,8 @@ mod tests {
 
     fn find(server: Option<&str>, file: Option<&Path>, env: &[(&str, &str)]) -> Result<Remote, RemoteError> {
         let args = RemoteArgs { server: server.map(str::to_owned), token_file: file.map(Path::to_owned) };
-        Remote::find(&args, |name| env.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned()))
+        let home = Home::locate(Some("/nowhere/home".into())).unwrap();
+        Remote::find(&args, &home, |name| env.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned()))
     }
 
     #[test]
@@ -223,6 +304,72 @@ mod tests {
         assert_eq!((none.server, none.server_from, none.token), (None, Origin::Default, None));
         let private = find(Some("https://a"), None, &[(CA_FILE, "/srv/ca.pem")]).unwrap();
         assert_eq!((none.trust, private.trust), (Trust::Host, Trust::File("/srv/ca.pem".into())));
+    }
+
+    #[test]
+    fn a_token_lies_in_the_home_or_in_the_configuration_of_the_user() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::locate(Some(dir.path().join("home"))).unwrap();
+        let config = dir.path().join("config/insula/token");
+        for path in [&home.token_file(), &config] {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        }
+        let write = |path: &Path, text: &str, mode| {
+            std::fs::write(path, text).unwrap();
+            std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+        };
+        let xdg = dir.path().join("config").display().to_string();
+        let find = |server: Option<&str>, token: Option<&str>| {
+            let args = RemoteArgs { server: server.map(str::to_owned), token_file: None };
+            Remote::find(&args, &home, |name| match name {
+                "XDG_CONFIG_HOME" => Some(xdg.clone()),
+                TOKEN => token.map(str::to_owned),
+                _ => None,
+            })
+        };
+        assert_eq!(find(Some("http://a"), None).unwrap().token_from, Origin::Default);
+        write(&config, GOOD, 0o600);
+        let found = find(Some("http://a"), None).unwrap();
+        assert_eq!((found.token.unwrap().expose(), found.token_from), (GOOD, Origin::File(config.clone())));
+        write(&home.token_file(), "insula_home\n", 0o600);
+        let found = find(Some("http://a"), None).unwrap();
+        assert_eq!(
+            (found.token.unwrap().expose(), found.token_from),
+            ("insula_home", Origin::File(home.token_file()))
+        );
+        assert_eq!(find(Some("http://a"), Some(GOOD)).unwrap().token_from, Origin::Variable(TOKEN));
+        assert!(find(None, None).unwrap().token.is_none(), "the Unix socket asks for none");
+        // One that others may read is refused, and told, also where another one would do.
+        write(&home.token_file(), GOOD, 0o640);
+        let open = find(Some("http://a"), None).unwrap_err();
+        assert!(matches!(&open, RemoteError::Open { path } if *path == home.token_file()), "{open}");
+        assert_eq!(open.hint(), format!("run `chmod 600 {}`", home.token_file().display()));
+        assert!(find(Some("http://a"), Some(GOOD)).is_ok(), "it is not looked at where a token was given");
+        write(&home.token_file(), "password", 0o600);
+        let error = find(Some("http://a"), None).unwrap_err().to_string();
+        assert!(error.contains("home/token") && !error.contains("password"), "{error}");
+    }
+
+    #[test]
+    fn a_daemon_for_a_command_that_would_not_ask_it_is_refused() {
+        let refused = |server: Option<&str>, file: Option<&str>, variable: Option<&str>, alone| {
+            let args = RemoteArgs { server: server.map(str::to_owned), token_file: file.map(PathBuf::from) };
+            let variable = |name: &str| variable.filter(|_| name == SERVER).map(str::to_owned);
+            match Remote::unasked(&args, variable, alone) {
+                Err(RemoteError::NotHere { from, .. }) => Some(from.to_string()),
+                Err(other) => panic!("{other}"),
+                Ok(()) => None,
+            }
+        };
+        let (door, nobody) = (Alone::Door("config apply"), Alone::Nobody("doctor"));
+        for alone in [door, nobody] {
+            assert_eq!(refused(Some("http://a"), None, None, alone).as_deref(), Some("--server"));
+            assert_eq!(refused(None, Some("/t"), None, alone).as_deref(), Some("--token-file"));
+            assert_eq!(refused(None, None, None, alone), None);
+            assert_eq!(refused(None, None, Some(""), alone), None);
+        }
+        assert_eq!(refused(None, None, Some("http://a"), door).as_deref(), Some(SERVER));
+        assert_eq!(refused(None, None, Some("http://a"), nobody), None, "it is there for other commands");
     }
 
     #[test]

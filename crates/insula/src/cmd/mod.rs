@@ -37,11 +37,11 @@ use anyhow::Context;
 use insula_api::Client;
 use insula_spec::config::Origin;
 
-use crate::cli::{AlertsVerb, Cli, SystemdVerb, Verb};
+use crate::cli::{AlertsVerb, Cli, ConfigVerb, SystemdVerb, Verb};
 use crate::exit::Exit;
 use crate::home::Home;
 use crate::printer::Printer;
-use crate::remote::Remote;
+use crate::remote::{Alone, Remote};
 use crate::{demo, egress, environment, explain, verify, worker};
 
 /// Does what the command line says.
@@ -49,29 +49,13 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> anyhow::Result<ExitCode> {
     let (origin, named) = environment::HOME.path(cli.home)?.unzip();
     let chosen = named.is_some();
     let (origin, home) = (origin.unwrap_or(Origin::Default), Home::locate(named)?);
-    // Those that ask no daemon do not care which one is meant.
-    let local = matches!(
-        cli.verb,
-        Verb::Serve(_)
-            | Verb::Worker
-            | Verb::Egress(_)
-            | Verb::Demo(_)
-            | Verb::Doctor(_)
-            | Verb::Verify(_)
-            | Verb::Probe(_)
-            | Verb::Config(_)
-            | Verb::Explain(_)
-            | Verb::Image(_)
-            | Verb::Completions(_)
-            | Verb::Man(_)
-            | Verb::Systemd(_)
-            | Verb::Openapi
-            | Verb::Version
-            | Verb::Alerts(AlertsVerb::Test(_))
-    );
-    let client = match local {
-        true => Client::unix(home.control_socket()),
-        false => Remote::find(&cli.remote, |name| std::env::var(name).ok())?.client(&home, printer)?,
+    let variable = |name: &str| std::env::var(name).ok();
+    let client = match alone(&cli.verb) {
+        Some(alone) => {
+            Remote::unasked(&cli.remote, variable, alone)?;
+            Client::unix(home.control_socket())
+        }
+        None => Remote::find(&cli.remote, &home, variable)?.client(&home, printer)?,
     };
     let exit = match cli.verb {
         Verb::Serve(args) => return serve::run(&home, args, printer),
@@ -116,9 +100,34 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> anyhow::Result<ExitCode> {
         Verb::Systemd(SystemdVerb::PrintUnit(args)) => {
             systemd::print_unit(chosen.then_some(&home), args, printer)?
         }
-        Verb::Version => version::run(printer)?,
+        Verb::Version(args) => version::run(&home, args, printer)?,
     };
     Ok(exit.into())
+}
+
+/// How a verb is called that sends nothing to the control API; `None` for one that does.
+fn alone(verb: &Verb) -> Option<Alone> {
+    Some(match verb {
+        Verb::Config(ConfigVerb::Apply(_)) => Alone::Door("config apply"),
+        Verb::Serve(args) if args.takeover => Alone::Door("serve --takeover"),
+        Verb::Serve(_) => Alone::Nobody("serve"),
+        Verb::Worker => Alone::Nobody("worker"),
+        Verb::Egress(_) => Alone::Nobody("egress"),
+        Verb::Demo(_) => Alone::Nobody("demo"),
+        Verb::Doctor(_) => Alone::Nobody("doctor"),
+        Verb::Verify(_) => Alone::Nobody("verify"),
+        Verb::Probe(_) => Alone::Nobody("probe"),
+        Verb::Config(_) => Alone::Nobody("config"),
+        Verb::Explain(_) => Alone::Nobody("explain"),
+        Verb::Image(_) => Alone::Nobody("image"),
+        Verb::Completions(_) => Alone::Nobody("completions"),
+        Verb::Man(_) => Alone::Nobody("man"),
+        Verb::Systemd(_) => Alone::Nobody("systemd"),
+        Verb::Openapi => Alone::Nobody("openapi"),
+        Verb::Version(_) => Alone::Nobody("version"),
+        Verb::Alerts(AlertsVerb::Test(_)) => Alone::Nobody("alerts test"),
+        _ => return None,
+    })
 }
 
 /// Enough for a verb that asks one thing.

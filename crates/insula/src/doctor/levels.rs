@@ -13,6 +13,22 @@ use crate::home::Home;
 /// # Errors
 /// When this host cannot be looked at.
 pub(crate) fn probe(home: &Home, settings: Levels) -> anyhow::Result<(Vec<LevelFound>, Option<String>)> {
+    let registry = look(home, settings)?;
+    let auto = registry.resolve(LevelChoice::Auto, None).ok();
+    let levels = registry.all().map(|backend| found(&registry, backend.level())).collect();
+    Ok((levels, auto.map(|level| level.to_string())))
+}
+
+/// Every level that this program has, weakest first, whatever the host.
+///
+/// # Errors
+/// When this host cannot be looked at.
+pub(crate) fn compiled(home: &Home) -> anyhow::Result<Vec<String>> {
+    let registry = look(home, Levels::default())?;
+    Ok(registry.all().map(|backend| backend.level().to_string()).collect())
+}
+
+fn look(home: &Home, settings: Levels) -> anyhow::Result<Registry> {
     let engine = Engine::look(EngineConfig {
         home_id: "doctor".to_owned(),
         run_dir: home.run_dir(),
@@ -25,12 +41,7 @@ pub(crate) fn probe(home: &Home, settings: Levels) -> anyhow::Result<(Vec<LevelF
         shells: 0,
         egress: None,
     })?;
-    let registry = engine.registry();
-    let auto = registry.resolve(LevelChoice::Auto, None).ok();
-    Ok((
-        registry.all().map(|backend| found(&registry, backend.level())).collect(),
-        auto.map(|level| level.to_string()),
-    ))
+    Ok(engine.registry())
 }
 
 fn found(registry: &Registry, level: Level) -> LevelFound {

@@ -5,7 +5,7 @@ mod levels;
 mod manager;
 mod routed;
 
-pub(crate) use levels::probe as levels;
+pub(crate) use levels::{compiled, probe as levels};
 
 use std::path::Path;
 
