@@ -170,14 +170,10 @@ async fn only_what_fits_everything_that_is_asked_is_read() {
     }
     let times: Vec<_> = store.audit(all.clone()).await.unwrap().into_iter().map(|row| row.time).collect();
     let between = AuditQuery { since: Some(times[1]), until: Some(times[4]), ..all };
-    let expected: Vec<_> =
-        (0..5).filter(|i| (times[1]..times[4]).contains(&times[*i])).map(|i| rows_name(i)).collect();
+    let within = (0..5).filter(|i| (times[1]..times[4]).contains(&times[*i]));
+    let expected: Vec<_> = within.map(|i| format!("r{}", i + 1)).collect();
     assert_eq!(requests(&store, between).await, expected);
     assert!(times[1] < times[4], "the clock stood still");
-}
-
-fn rows_name(index: usize) -> String {
-    format!("r{}", index + 1)
 }
 
 #[tokio::test]
