@@ -130,7 +130,11 @@ fn who(server: &Server, host: &str, path: &str) -> String {
 
 #[track_caller]
 fn refused(server: &Server, host: &str, status: u16, code: &str) {
-    assert_eq!(ask(server, host, "/").expect(status).json()["code"], code, "{host}");
+    let problem = ask(server, host, "/").expect(status).json();
+    assert_eq!(problem["code"], code, "{host}");
+    for key in ["cause", "remediation"] {
+        assert!(problem[key].as_str().is_some_and(|text| !text.is_empty()), "{host}: {problem}");
+    }
 }
 
 #[test]

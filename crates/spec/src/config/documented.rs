@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::Config;
 use super::raw::TABLES;
 use super::template;
+use super::{Config, Overrides};
 
 const PAGE: &str = include_str!("../../../../docs/reference/config.md");
 
@@ -58,8 +58,11 @@ fn every_row_has_type_default_and_meaning() {
 #[test]
 fn every_example_of_the_page_loads() {
     assert!(examples(PAGE).count() > 3);
+    // What the one example about the environment names.
+    let variables = [("DATABASE_URL".into(), "set".into())].into_iter().collect();
+    let overrides = Overrides { variables, ..Overrides::default() };
     for example in examples(PAGE) {
-        if let Err(e) = Config::parse(example, Path::new("/app/insula.toml")) {
+        if let Err(e) = Config::parse_with(example, Path::new("/app/insula.toml"), &overrides) {
             panic!("{example}\n{e}");
         }
     }
