@@ -350,8 +350,8 @@ impl LaunchError {
             Self::Filter { source, .. } => source.hint(),
             Self::Disk(e) => e.hint(),
             Self::Hangs { .. } => {
-                "set `platform = \"systrap\"` in `[levels.gvisor]`, or name another program with \
-                                   `path` there, or use `isolation = \"container\"`"
+                "set `platform = \"systrap\"` in `[levels.gvisor]`, or name another program with `path` \
+                                   there"
                     .to_owned()
             }
             Self::Routed(e) => e.hint().to_owned(),

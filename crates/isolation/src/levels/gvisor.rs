@@ -39,12 +39,11 @@ impl Gvisor {
     /// Whether the walls have what runsc takes on the platform that is configured: `kvm` would want the host's device.
     fn has_platform(&self) -> Result<(), Unavailable> {
         match self.shared.levels.gvisor.platform {
-            "kvm" => Err(Unavailable {
-                level: Level::Gvisor,
-                why: "`platform = \"kvm\"` needs /dev/kvm, which nobody behind these walls is given"
-                    .to_owned(),
-                hint: "set `platform = \"systrap\"` in `[levels.gvisor]`, or remove the key".to_owned(),
-            }),
+            "kvm" => Err(Unavailable::new(
+                Level::Gvisor,
+                "`platform = \"kvm\"` needs /dev/kvm, which nobody behind these walls is given",
+                "set `platform = \"systrap\"` in `[levels.gvisor]`, or remove the key",
+            )),
             _ => Ok(()),
         }
     }
