@@ -28,7 +28,9 @@ fn the_platform_that_is_configured_is_the_one_that_runs() {
             assert!(process.command.contains(&format!("--platform={platform}")), "{process:?}");
         }
         if platform == "ptrace" {
-            let traced = |process: &Process| process.field("TracerPid") == Some(sandbox.pid.to_string());
+            // A tracer is a thread, and any of its threads may be the one.
+            let own = |tracer: String| fs::exists(format!("/proc/{}/task/{tracer}", sandbox.pid)).unwrap();
+            let traced = |process: &Process| process.field("TracerPid").is_some_and(own);
             wait_until("it traces what it runs", || Process::all().iter().any(traced).then_some(()));
         }
     }
