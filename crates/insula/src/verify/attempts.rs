@@ -189,11 +189,14 @@ fn disk_fill() -> io::Result<String> {
     written.map(|()| format!("{} MiB written", 2 * DISK_MB))
 }
 
-/// Starts a process in a session of its own that nobody waits for, with the word on its command line.
+/// Starts a process in a session of its own that nobody waits for, with the word on its command line. It is waited for
+/// until it listens: a program that is just being executed has no command line to be found by.
 fn outlive(word: &str) -> io::Result<String> {
     let mut command = Command::new("/proc/self/exe");
     command.args([VERB, "serve", word]).env_remove("PORT").env("PORT", "0");
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
-    let child = command.spawn()?;
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
+    let mut child = command.spawn()?;
+    let mut output = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
+    output.read_exact(&mut [0; 1])?;
     Ok(format!("process {}", child.id()))
 }

@@ -105,6 +105,8 @@ fn serve() -> anyhow::Result<()> {
         options.open(Path::new(&dir).join(KEPT)).context("cannot write to the data directory")?;
     }
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).context("cannot listen on `PORT`")?;
+    // Whoever leaves it behind waits for this word.
+    writeln!(io::stdout(), "listening").context("cannot say that it listens")?;
     for stream in listener.incoming() {
         // A caller that went away concerns nobody else.
         drop(stream.and_then(|stream| reply(&stream)));
