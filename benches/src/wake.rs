@@ -59,7 +59,7 @@ const KINDS: [Kind; 5] = [
         argv: app,
         every: OFTEN,
         goals: &[
-            above(1.0, FLOOR, INSULA),
+            above(1.0, FLOOR, INSULA).known(1.2),
             above(5.0, FLOOR, INSULA).p90(),
             Goal::at_most(2.0, INSULA).known(3.9),
         ],
